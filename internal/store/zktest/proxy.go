@@ -1,0 +1,155 @@
+package zktest
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Proxy is a TCP proxy in front of a server that makes the network fail. Its methods may be called concurrently.
+type Proxy struct {
+	listener net.Listener
+	upstream string
+	done     sync.WaitGroup
+
+	mu     sync.Mutex
+	cond   *sync.Cond
+	mode   mode
+	closed bool
+	links  map[*link]bool
+}
+
+type mode int
+
+const (
+	forward mode = iota
+	frozen       // connections are accepted and stay, no byte passes
+	cut          // connections are closed, new ones too
+	mute         // requests pass, replies don't
+)
+
+// link is one proxied connection.
+type link struct{ client, server net.Conn }
+
+func (l *link) close() {
+	_ = l.client.Close()
+	_ = l.server.Close()
+}
+
+// NewProxy starts a proxy to upstream, forwarding, on a free port. It ends with the test.
+func NewProxy(tb testing.TB, upstream string) *Proxy {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nothing to cancel
+	if err != nil {
+		tb.Fatalf("proxy: %v", err)
+	}
+	p := &Proxy{listener: l, upstream: upstream, links: make(map[*link]bool)}
+	p.cond = sync.NewCond(&p.mu)
+	p.done.Go(p.accept)
+	tb.Cleanup(p.close)
+	return p
+}
+
+// Addr returns the address to connect to.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Cut closes all connections, and new ones as they come.
+func (p *Proxy) Cut() { p.set(cut) }
+
+// Freeze lets no byte pass any more; connections stay and new ones are accepted. What was sent meanwhile passes after Heal.
+func (p *Proxy) Freeze() { p.set(frozen) }
+
+// Mute lets requests pass and swallows the replies: after it, a client can't know what the server did.
+func (p *Proxy) Mute() { p.set(mute) }
+
+// Heal ends Cut, Freeze and Mute; connections that were muted are closed.
+func (p *Proxy) Heal() { p.set(forward) }
+
+func (p *Proxy) set(m mode) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.mode
+	p.mode = m
+	if m == cut || old == mute { // after swallowed replies a connection is of no more use
+		for l := range p.links {
+			l.close()
+		}
+	}
+	p.cond.Broadcast()
+}
+
+func (p *Proxy) close() {
+	p.mu.Lock()
+	p.closed = true
+	for l := range p.links {
+		l.close()
+	}
+	p.cond.Broadcast()
+	p.mu.Unlock()
+	_ = p.listener.Close()
+	p.done.Wait()
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		p.done.Go(func() { p.serve(client) })
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	server, err := net.Dial("tcp", p.upstream) //nolint:noctx // a local server answers or refuses at once
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	l := &link{client, server}
+	p.mu.Lock()
+	p.links[l] = true
+	if p.closed || p.mode == cut {
+		l.close()
+	}
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { p.copy(l, server, client, false) })
+	both.Go(func() { p.copy(l, client, server, true) })
+	both.Wait()
+	p.mu.Lock()
+	delete(p.links, l)
+	p.mu.Unlock()
+}
+
+// copy passes bytes one way until either side ends.
+func (p *Proxy) copy(l *link, dst io.Writer, src io.Reader, replies bool) {
+	defer l.close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := src.Read(buf)
+		if n > 0 && p.mayPass(replies) {
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// mayPass waits while the proxy is frozen, and tells whether the bytes are to be passed on.
+func (p *Proxy) mayPass(replies bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.mode == frozen && !p.closed {
+		p.cond.Wait()
+	}
+	return p.mode == forward || p.mode == mute && !replies
+}

@@ -1,0 +1,232 @@
+// Package zktest runs a real ZooKeeper server from Debian's packages in a directory of its own, for tests and for trying popdns, and makes it fail
+// in the ways that servers and networks do.
+package zktest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// SkipVariable is the environment variable that, set to 1, lets tests which need ZooKeeper be skipped. Without it a missing server fails them.
+const SkipVariable = "POPDNS_SKIP_ZK"
+
+// Install is the command that installs what a server needs on Debian.
+const Install = "apt-get install --no-install-recommends zookeeper default-jre-headless"
+
+const (
+	readyTimeout = 60 * time.Second // an empty server takes 0.5 s, on a busy machine ten times that
+	startTries   = 3                // the free port may be taken by another before the server has it
+)
+
+// ErrNotInstalled means that Java or ZooKeeper's jars are missing.
+var ErrNotInstalled = errors.New("ZooKeeper is not installed: " + Install)
+
+// Server is one standalone ZooKeeper server. Its methods may be called from one goroutine at a time.
+type Server struct {
+	t    testing.TB // nil when started by StartIn
+	dir  string
+	log  io.Writer
+	port int
+	proc *process // nil while it does not run
+}
+
+// Start runs a server for the test and ends it, with SIGKILL, when the test is over. It returns when the server answers.
+func Start(tb testing.TB) *Server {
+	tb.Helper()
+	if os.Getenv(SkipVariable) == "1" {
+		tb.Skip("needs a real ZooKeeper, and " + SkipVariable + "=1 is set")
+	}
+	dir := tb.TempDir()
+	s, err := StartIn(dir, nil)
+	if err != nil {
+		tb.Fatalf("start ZooKeeper (%s=1 skips this test): %v", SkipVariable, err)
+	}
+	s.t = tb
+	tb.Cleanup(func() {
+		_ = s.Kill()
+		if tb.Failed() {
+			tb.Logf("end of the ZooKeeper server's log:\n%s", s.logTail())
+		}
+	})
+	return s
+}
+
+// StartIn runs a server with its configuration, data and log in dir, which is created when missing; data that is there is used. log, when not nil,
+// gets the server's output too. The caller ends it with Kill. The error wraps ErrNotInstalled when the server is not installed. On Linux the server
+// dies with the process that started it.
+func StartIn(dir string, log io.Writer) (*Server, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := installed(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o750); err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, log: log}
+	for range startTries {
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err = s.run(); err == nil {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%w; end of its log:\n%s", err, s.logTail())
+}
+
+func installed() error {
+	if _, err := exec.LookPath("java"); err != nil {
+		return fmt.Errorf("%w (no java in PATH)", ErrNotInstalled)
+	}
+	for jar := range strings.SplitSeq(jars, ":") {
+		if _, err := os.Stat(jar); err != nil {
+			return fmt.Errorf("%w (no %s)", ErrNotInstalled, jar)
+		}
+	}
+	return nil
+}
+
+// Addr returns the server's address, "127.0.0.1:port". It stays the same over restarts.
+func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+// URL returns the store URL of the server with the given root, "zk://127.0.0.1:port/root".
+func (s *Server) URL(root string) string {
+	return "zk://" + s.Addr() + "/" + strings.TrimPrefix(root, "/")
+}
+
+// Kill ends the server with SIGKILL and waits for its end. Nothing happens when it does not run.
+func (s *Server) Kill() error {
+	if s.proc == nil {
+		return nil
+	}
+	s.proc.kill()
+	s.proc = nil
+	return nil
+}
+
+// Stop freezes the server with SIGSTOP: the kernel goes on accepting connections for it, nobody answers.
+func (s *Server) Stop() error { return s.signal(syscall.SIGSTOP) }
+
+// Cont wakes a frozen server.
+func (s *Server) Cont() error { return s.signal(syscall.SIGCONT) }
+
+// Restart starts the server again on the same port with its data, after killing it if it runs. It returns when the server answers.
+func (s *Server) Restart() error {
+	_ = s.Kill()
+	return s.check("restart", s.run())
+}
+
+// Wipe kills the server if it runs and deletes its data, transaction numbers included. Restart starts it empty.
+func (s *Server) Wipe() error {
+	_ = s.Kill()
+	return s.check("wipe", os.RemoveAll(filepath.Join(s.dir, "data", "version-2")))
+}
+
+func (s *Server) signal(sig syscall.Signal) error {
+	if s.proc == nil {
+		return s.check("signal", errors.New("the server does not run"))
+	}
+	return s.check("signal", s.proc.cmd.Process.Signal(sig))
+}
+
+// check fails the test, if there is one, and returns err.
+func (s *Server) check(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%s ZooKeeper at %s: %w", what, s.Addr(), err)
+	if s.t != nil {
+		s.t.Helper()
+		s.t.Error(err)
+	}
+	return err
+}
+
+// run starts the process and waits until it serves.
+func (s *Server) run() error {
+	if err := s.configure(); err != nil {
+		return err
+	}
+	proc, err := startProcess(s.dir, s.log)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	if err := s.await(ctx, proc); err != nil {
+		proc.kill()
+		return err
+	}
+	s.proc = proc
+	return nil
+}
+
+// await asks "srvr" until the server tells its mode. ("ruok" says imok before the data is loaded.)
+func (s *Server) await(ctx context.Context, proc *process) error {
+	const every = 20 * time.Millisecond
+	for {
+		if answer, err := ask(ctx, s.Addr(), "srvr"); err == nil && bytes.Contains(answer, []byte("Mode:")) {
+			return nil
+		}
+		select {
+		case <-time.After(every):
+		case <-proc.done:
+			return errors.New("the server ended at once")
+		case <-ctx.Done():
+			return fmt.Errorf("the server does not answer: %w", ctx.Err())
+		}
+	}
+}
+
+// ask sends one of the server's four-letter commands.
+func ask(ctx context.Context, addr, command string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	deadline, _ := ctx.Deadline()
+	if err := c.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(c, command); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(c, 1<<20))
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nothing to cancel
+	if err != nil {
+		return 0, err
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	return port, l.Close()
+}
+
+func (s *Server) logTail() string {
+	const lines = 25
+	b, err := os.ReadFile(filepath.Join(s.dir, logName))
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
