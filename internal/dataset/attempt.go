@@ -1,0 +1,195 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/popdns/popdns/internal/store"
+)
+
+// An attempt is one Commit call: the same edit, tried until it is in, refused or overtaken too often.
+type attempt[V any] struct {
+	w     *Writer[V]
+	c     Commit
+	edit  func(cur *Version[V]) (V, error)
+	fence store.Op
+	rev   Revision // its commit id is the same in every try: a late success of an earlier try is recognised
+
+	sent      *plan[V] // the last one whose outcome is unknown
+	logExists bool     // the next serial's log node is taken: an image needs none
+}
+
+// run makes one try. errAgain means that somebody else changed something that the commit was built on.
+func (a *attempt[V]) run(ctx context.Context) (*Receipt, error) {
+	st, err := a.w.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head, err := a.current(ctx, &st)
+	if err != nil {
+		return nil, err
+	}
+	if a.sent != nil && head != nil && head.Commit == a.rev.Commit {
+		return a.done(ctx, a.sent), nil // it had happened after all
+	}
+	value, err := a.edit(a.w.cur)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.plan(&st, head, value)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return unchanged(head), nil
+	}
+	if p.image {
+		if err := a.writeImage(ctx, p, head == nil); err != nil {
+			return nil, err
+		}
+	}
+	ops, err := p.ops(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	err = a.w.s.Commit(ctx, ops...)
+	if err == nil {
+		return a.done(ctx, p), nil
+	}
+	return a.failed(ctx, p, err)
+}
+
+// current loads the current version into the Writer and returns its head: nil if there is none, or if it is unreadable and the
+// commit is forced.
+func (a *attempt[V]) current(ctx context.Context, st *state) (*Head, error) {
+	if !st.hasHead {
+		a.w.cur = nil
+		return nil, nil
+	}
+	head, err := a.w.refresh(ctx, st.head.Data)
+	if err == nil {
+		return head, nil
+	}
+	if _, damaged := asRefusal(err, 0); damaged && a.c.Force {
+		return head, nil
+	}
+	if errors.Is(err, store.ErrNoNode) {
+		// Its nodes are gone: a committer without our lock, or damage. The next try tells.
+		if node, gerr := a.w.s.Get(ctx, headPath(a.w.ref.Path)); gerr == nil && node.Version != st.head.Version {
+			return nil, errAgain
+		}
+	}
+	return nil, err
+}
+
+func unchanged(head *Head) *Receipt {
+	return &Receipt{Old: head.Serial, New: head.Serial, Items: head.Items, Head: *head}
+}
+
+func (a *attempt[V]) writeImage(ctx context.Context, p *plan[V], first bool) error {
+	w := a.w
+	if first {
+		for _, dir := range []string{logDir(w.ref.Path), baseDir(w.ref.Path), historyDir(w.ref.Path)} {
+			if err := store.MkdirAll(ctx, w.s, dir); err != nil {
+				return err
+			}
+		}
+	}
+	iw := imageWriter[V]{s: w.s, ref: w.ref, guard: []store.Op{a.fence}, progress: a.c.Progress}
+	gen, base, err := iw.write(ctx, p.value, p.head.Revision)
+	if err != nil {
+		return a.lost(err)
+	}
+	p.head.Gen, p.head.Base = gen, base
+	return nil
+}
+
+// lost says it plainly when a commit failed because the lock is gone.
+func (a *attempt[V]) lost(err error) error {
+	var op *store.OpError
+	if errors.As(err, &op) && op.Path == a.fence.Path && errors.Is(err, store.ErrNoNode) {
+		return fmt.Errorf("%w: the lock was lost meanwhile: %w", ErrConflict, err)
+	}
+	return err
+}
+
+// done makes the committed plan the Writer's current version and removes what it made superfluous.
+func (a *attempt[V]) done(ctx context.Context, p *plan[V]) *Receipt {
+	w := a.w
+	w.cur = &Version[V]{Value: p.value, Head: p.head, HeadBytes: p.raw, Received: time.Now()}
+	r := &Receipt{Changed: true, New: p.head.Serial, Items: p.head.Items, BaseWritten: p.image, Bytes: p.bytes, Head: p.head}
+	if p.old != nil {
+		r.Old = p.old.Serial
+	}
+	if p.image {
+		r.Bytes += int(p.head.Base.Bytes)
+		r.Cleanup = p.cleanUp(ctx, a)
+	}
+	return r
+}
+
+// failed decides what a commit's error means.
+func (a *attempt[V]) failed(ctx context.Context, p *plan[V], err error) (*Receipt, error) {
+	if errors.Is(err, store.ErrUnknownOutcome) {
+		a.sent = p
+		return a.settle(ctx, err)
+	}
+	var op *store.OpError
+	if !errors.As(err, &op) {
+		return nil, err
+	}
+	moved := errors.Is(err, store.ErrVersion) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrNoNode)
+	switch {
+	case op.Path == a.fence.Path:
+		// A commit of ours whose reply was lost may still have been the last thing under the lock.
+		if a.sent != nil {
+			return a.settle(ctx, a.lost(err))
+		}
+		return nil, a.lost(err)
+	case op.Path == logPath(a.w.ref.Path, p.head.Serial) && errors.Is(err, store.ErrExists):
+		// The serials have come round, or an operator stepped them back as RFC 1982 allows: an entry of long ago bears this
+		// one. An image needs no log node, and history sheds the old entry in time.
+		a.logExists = true
+		return nil, errAgain
+	case moved && (op.Path == headPath(a.w.ref.Path) || op.Path == clusterPath || op.Path == catalogPath):
+		return nil, errAgain
+	}
+	return nil, err
+}
+
+// settleEvery is the pace of looking whether an unanswered commit happened, settleTimeout when to give up and say so.
+const (
+	settleEvery   = 200 * time.Millisecond
+	settleTimeout = 30 * time.Second
+)
+
+// settle reads the head until the store answers again. What it finds is not the last word when the commit is not there: it
+// may still be on its way, so the next try's head version and commit id decide.
+func (a *attempt[V]) settle(ctx context.Context, cause error) (*Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		head, raw, err := readHead(ctx, a.w.s, a.w.ref)
+		switch {
+		case err == nil && head.Commit == a.rev.Commit:
+			a.sent.raw = raw
+			return a.done(ctx, a.sent), nil
+		case errors.Is(cause, ErrConflict):
+			return nil, cause
+		case err == nil || errors.Is(err, ErrNoDataset):
+			return nil, errAgain
+		case errors.Is(err, store.ErrClosed):
+			return nil, fmt.Errorf("%w (%w)", cause, err)
+		}
+		if _, refused := asRefusal(err, 0); refused {
+			return nil, errAgain
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w (%w)", cause, ctx.Err())
+		case <-time.After(settleEvery):
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package dataset
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/popdns/popdns/internal/store"
+)
+
+const (
+	clusterPath = "cluster"
+	freezePath  = "freeze"
+	blobsDir    = "blobs"
+
+	// maxSmallBytes bounds the small JSON nodes: cluster, freeze, spec, heartbeat.
+	maxSmallBytes = 16 << 10
+)
+
+// Cluster is a store's identity. Readers keep to the ID of the first head they see, so that a wiped store, or another one at the same
+// address, can't replace their data; Epoch is raised by an operator who restored the store from a backup.
+type Cluster struct {
+	ID      string    `json:"id"`
+	Epoch   int64     `json:"epoch"`
+	Created time.Time `json:"created"`
+}
+
+// Init makes a store ready for use: the root, the identity, the catalog and the parents of all datasets. A store that is
+// ready is left alone, and created is false. It may be repeated after any error and called by several processes at once.
+func Init(ctx context.Context, s store.Store) (cluster Cluster, created bool, err error) {
+	fail := func(err error) (Cluster, bool, error) {
+		return Cluster{}, false, fmt.Errorf("initialise the store: %w", err)
+	}
+	for _, dir := range []string{"", zonesDir, mapsDir, PoPsPath, blobsDir} {
+		if err := store.MkdirAll(ctx, s, dir); err != nil {
+			return fail(err)
+		}
+	}
+	mine := Cluster{ID: newUUID(), Epoch: 1, Created: now()}
+	for path, value := range map[string]any{catalogPath: Catalog{Zones: []string{}, Maps: []string{}}, clusterPath: mine} {
+		data, err := json.Marshal(value)
+		if err != nil {
+			return fail(err)
+		}
+		err = s.Commit(ctx, store.Create(path, data))
+		// Whether a lost reply meant yes is seen below, by whose identity it is.
+		if err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrUnknownOutcome) {
+			return fail(err)
+		}
+	}
+	cluster, err = ReadCluster(ctx, s)
+	if err != nil {
+		return fail(err)
+	}
+	return cluster, cluster.ID == mine.ID, nil
+}
+
+// ReadCluster returns the store's identity, ErrNoStore if it has none.
+func ReadCluster(ctx context.Context, r store.Reader) (Cluster, error) {
+	c, _, err := readCluster(ctx, r)
+	return c, err
+}
+
+func readCluster(ctx context.Context, r store.Reader) (Cluster, int32, error) {
+	node, err := r.Get(ctx, clusterPath)
+	if errors.Is(err, store.ErrNoNode) {
+		return Cluster{}, 0, ErrNoStore
+	}
+	if err != nil {
+		return Cluster{}, 0, fmt.Errorf("read the store's identity: %w", err)
+	}
+	var c Cluster
+	if err := decodeJSON(node.Data, maxSmallBytes, &c); err != nil {
+		return Cluster{}, 0, fmt.Errorf("read the store's identity: %w", err)
+	}
+	if c.ID == "" || len(c.ID) > maxIDBytes || c.Epoch < 0 {
+		return Cluster{}, 0, fmt.Errorf("read the store's identity: id %q, epoch %d", c.ID, c.Epoch)
+	}
+	return c, node.Version, nil
+}
+
+// newUUID returns a random UUID (RFC 9562, version 4).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// now is the time as it is written into nodes.
+func now() time.Time {
+	return time.Now().UTC().Truncate(time.Millisecond)
+}
