@@ -1,0 +1,33 @@
+package zone
+
+import "encoding/binary"
+
+// The items that Snapshot.Sum is over. Sums are kept in the store and compared between versions of popdns, so this form must never change; it is
+// apart from the form in memory, which may.
+const (
+	itemRRset    = 'R' // owner | type u16 | ttl u32 | pop length u8 | pop | per rdata: weight u32 | length u16 | octets
+	itemSteering = 'S' // owner | answers u16 | choose u8 | map length u8 | map
+)
+
+func appendSetItem(b []byte, owner Name, s rrsets) []byte {
+	b = append(b, itemRRset)
+	b = append(b, owner...)
+	b = binary.BigEndian.AppendUint16(b, s.typ())
+	b = binary.BigEndian.AppendUint32(b, s.ttl())
+	b = append(b, len8(s.pop()))
+	b = append(b, s.pop()...)
+	for rd := range s.each {
+		b = binary.BigEndian.AppendUint32(b, rd.Weight)
+		b = binary.BigEndian.AppendUint16(b, uint16(len(rd.Wire))) //nolint:gosec // rdata is at most 65535 octets
+		b = append(b, rd.Wire...)
+	}
+	return b
+}
+
+func appendSteeringItem(b []byte, owner Name, st Steering) []byte {
+	b = append(b, itemSteering)
+	b = append(b, owner...)
+	b = binary.BigEndian.AppendUint16(b, uint16(st.Answers)) //nolint:gosec // bounded by Steering.check
+	b = append(b, byte(st.Choose), len8(st.Map))
+	return append(b, st.Map...)
+}
