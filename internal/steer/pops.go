@@ -1,0 +1,152 @@
+package steer
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/popdns/popdns/internal/setsum"
+)
+
+// State tells whether a PoP may be handed out at all.
+type State uint8
+
+// States of a PoP.
+const (
+	Up State = iota
+	Down
+)
+
+// String returns "up" or "down".
+func (s State) String() string {
+	if s == Down {
+		return "down"
+	}
+	return "up"
+}
+
+// ParseState reads what String writes.
+func ParseState(s string) (State, error) {
+	switch s {
+	case "up":
+		return Up, nil
+	case "down":
+		return Down, nil
+	}
+	return Up, fmt.Errorf("unknown state %q: write up or down", s)
+}
+
+// PoP is one site.
+type PoP struct {
+	Name     string  // a-z, 0-9, '-', 1 to 63 bytes
+	Lat, Lon float64 // degrees, north and east positive
+	State    State
+	Drain    int   // percent of client blocks that go elsewhere, 0 to 100
+	Capacity int64 // in the operator's unit, the same for all PoPs; 0 = unknown
+}
+
+// Check returns an error that names the first field out of its bounds.
+func (p PoP) Check() error {
+	if err := CheckName(p.Name); err != nil {
+		return err
+	}
+	switch {
+	case !(math.Abs(p.Lat) <= 90): // written so that NaN fails
+		return fmt.Errorf("pop %s: lat %v is outside -90..90", p.Name, p.Lat)
+	case !(math.Abs(p.Lon) <= 180):
+		return fmt.Errorf("pop %s: lon %v is outside -180..180", p.Name, p.Lon)
+	case p.State > Down:
+		return fmt.Errorf("pop %s: unknown state %d", p.Name, p.State)
+	case p.Drain < 0 || p.Drain > 100:
+		return fmt.Errorf("pop %s: drain %d is outside 0..100 percent", p.Name, p.Drain)
+	case p.Capacity < 0:
+		return fmt.Errorf("pop %s: capacity %d is negative", p.Name, p.Capacity)
+	}
+	return nil
+}
+
+// PoPs is the immutable table of sites, safe for concurrent use. A nil *PoPs is an empty table.
+type PoPs struct {
+	serial uint32
+	list   []PoP          // by name
+	index  map[string]int // name → position in list
+	sum    setsum.Sum     // of the items that popItem makes
+}
+
+// NewPoPs builds a table; pops may be in any order. It refuses an invalid PoP, a name given twice, and more than MaxPoPs.
+func NewPoPs(serial uint32, pops []PoP) (*PoPs, error) {
+	if len(pops) > MaxPoPs {
+		return nil, fmt.Errorf("pop table of %d: %w, at most %d", len(pops), ErrTooLarge, MaxPoPs)
+	}
+	list := slices.Clone(pops)
+	slices.SortFunc(list, func(a, b PoP) int { return strings.Compare(a.Name, b.Name) })
+	for i, p := range list {
+		if err := p.Check(); err != nil {
+			return nil, err
+		}
+		if i > 0 && list[i-1].Name == p.Name {
+			return nil, fmt.Errorf("pop %s is given twice", p.Name)
+		}
+	}
+	return newSortedPoPs(serial, list), nil
+}
+
+func newSortedPoPs(serial uint32, list []PoP) *PoPs {
+	t := &PoPs{serial: serial, list: list, index: make(map[string]int, len(list))}
+	for i, p := range list {
+		t.index[p.Name] = i
+		t.sum.Add(popItem(p))
+	}
+	return t
+}
+
+// Serial returns the table's version number.
+func (t *PoPs) Serial() uint32 {
+	if t == nil {
+		return 0
+	}
+	return t.serial
+}
+
+// Len returns how many PoPs there are.
+func (t *PoPs) Len() int {
+	if t == nil {
+		return 0
+	}
+	return len(t.list)
+}
+
+// Get returns the PoP called name.
+func (t *PoPs) Get(name string) (PoP, bool) {
+	if t == nil {
+		return PoP{}, false
+	}
+	i, ok := t.index[name]
+	if !ok {
+		return PoP{}, false
+	}
+	return t.list[i], true
+}
+
+// All yields the PoPs by name.
+func (t *PoPs) All() iter.Seq[PoP] {
+	if t == nil {
+		return func(func(PoP) bool) {}
+	}
+	return slices.Values(t.list)
+}
+
+// With returns a table in which p has replaced the PoP of its name, or was added. It does not check p: whoever takes p from
+// outside calls p.Check first, and PoPsCodec refuses to encode a table with an invalid PoP.
+func (t *PoPs) With(p PoP) *PoPs {
+	list := slices.Collect(t.All())
+	i, found := slices.BinarySearchFunc(list, p.Name, func(q PoP, name string) int { return strings.Compare(q.Name, name) })
+	if found {
+		list[i] = p
+	} else {
+		list = slices.Insert(list, i, p)
+	}
+	return newSortedPoPs(t.Serial(), list)
+}
