@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/popdns/popdns/internal/publish"
+	"github.com/popdns/popdns/internal/store"
+)
+
+func (a *app) mapCmd() *cobra.Command {
+	return group("map", "Publish steering maps, and explain what they do",
+		`A map says which PoPs serve which client networks, in order of preference: by EDNS Client Subnet
+(the ecs plane) where the query has one, otherwise by the resolver's address (the resolver plane).`,
+		`  popctl map plan edge edge.yaml
+  popctl map publish edge edge.yaml
+  popctl map explain edge 203.0.113.7 --ecs 198.51.100.0/24 --name www.example.org`,
+		a.mapPublishCmd(), a.mapPlanCmd(), a.mapShowCmd(), a.mapExplainCmd(), a.mapListCmd())
+}
+
+const mapFileHelp = `FILE is YAML or JSON, or "-" for standard input:
+
+  default: [ams1, iad2]                      # for whoever no prefix covers
+  nets: {198.51.100.0/24: [iad2, ams1]}      # both planes
+  resolver: {192.0.2.53/32: [ams1, iad2]}    # by the resolver's address only
+  ecs: {"2001:db8::/32": [iad2, ams1]}       # by EDNS Client Subnet only`
+
+func (a *app) mapPublishCmd() *cobra.Command {
+	var w writeFlags
+	cmd := &cobra.Command{
+		Use:   "publish NAME FILE",
+		Short: "Make a map what a file says",
+		Long: `Make the map NAME what FILE says, and print what changed.
+
+` + mapFileHelp + `
+
+Refused unless --force is given (exit status 3): PoPs that the PoP table, if there is one, does not have;
+and for maps of 10 rows or more a change that deletes most of them.`,
+		Example: `  popctl map publish edge edge.yaml -m "latencies of week 47"`,
+		Args:    wants("NAME", "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			src, _, err := a.source(args[1])
+			if err != nil {
+				return err
+			}
+			bar := a.progress("publishing map " + args[0])
+			defer bar.clear()
+			return a.publish(cmd, &w, bar, func(ctx context.Context, p *publish.Publisher) error {
+				pops, err := publish.LoadPoPs(ctx, p.Store())
+				if err != nil {
+					return err
+				}
+				if w.force {
+					pops = nil
+				}
+				next, err := publish.ReadMap(src, args[0], pops)
+				if err != nil {
+					return err
+				}
+				r, err := p.PublishMap(ctx, next)
+				bar.clear()
+				if err != nil {
+					return err
+				}
+				a.warnAll(r.Plan.Warnings)
+				line := commitLine("map "+args[0], r.Plan.Counts(), r.Receipt)
+				return a.printReceipt(r.Receipt, r.Plan.Added, r.Plan.Deleted, r.Plan.Changed, line)
+			})
+		},
+	}
+	w.register(cmd)
+	return cmd
+}
+
+func (a *app) mapPlanCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "plan NAME FILE",
+		Short: "Show what publishing a map would change",
+		Long: `Show what "map publish NAME FILE" would change, without changing anything: the rows that come (+), go (-)
+or change (~), and which share of the IPv4 address space would move from one first choice to another.
+
+` + mapFileHelp + `
+
+Exit status: 0 nothing would change, 2 something would, 3 a guard would refuse it, 4 publishing would be a
+conflict, 1 error.`,
+		Example: `  popctl map plan edge edge.yaml`,
+		Args:    wants("NAME", "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			src, _, err := a.source(args[1])
+			if err != nil {
+				return err
+			}
+			return a.publish(cmd, &writeFlags{}, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
+				next, err := publish.ReadMap(src, args[0], nil)
+				if err != nil {
+					return err
+				}
+				plan, err := p.PlanMap(ctx, next)
+				if plan == nil {
+					return err
+				}
+				a.warnAll(plan.Warnings)
+				perr := a.print(plan, append(a.paint(plan.Lines()), plan.Summary())...)
+				return planOutcome(perr, err, plan.Guard(), plan.Empty())
+			})
+		},
+	}
+}
+
+func (a *app) mapShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME",
+		Short: "Print a map",
+		Long:  `Print the map NAME as a map file, which "map publish" reads back to the same map.`,
+		Example: `  popctl map show edge > edge.yaml
+  popctl map show edge -o json | jq .rows`,
+		Args: wants("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+				v, err := publish.LoadMap(ctx, s, args[0])
+				if err != nil {
+					return err
+				}
+				if a.output == "json" {
+					return a.printJSON(publish.ViewMap(v))
+				}
+				return publish.WriteMap(a.stdout, v.Value)
+			})
+		},
+	}
+}
+
+func (a *app) mapListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the maps",
+		Long:    "List all maps with their serial, size, and when and by whom they were published last.",
+		Example: "  popctl map list",
+		Args:    wants(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+				list, err := publish.ListMaps(ctx, s)
+				if err != nil {
+					return err
+				}
+				return a.printTable(list, listHeader("MAP"), listRows(list))
+			})
+		},
+	}
+}
+
+func (a *app) mapExplainCmd() *cobra.Command {
+	var q publish.ExplainText
+	cmd := &cobra.Command{
+		Use:   "explain NAME ADDRESS",
+		Short: "Show to which PoP a client is sent, and why",
+		Long: `Show what the map NAME decides for a query that comes from ADDRESS, with --ecs for one that carries that
+EDNS Client Subnet: the plane and the block that decided, the scope of the reply, the PoPs in order of
+preference, and why each PoP before the chosen one was passed over. With --name also the answer.`,
+		Example: `  popctl map explain edge 203.0.113.7
+  popctl map explain edge 203.0.113.7 --ecs 198.51.100.0/24
+  popctl map explain edge 203.0.113.7 --ecs 2001:db8::/56 --name www.example.org --type AAAA -o json`,
+		Args: wants("NAME", "ADDRESS"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.Map, q.Address = args[0], args[1]
+			question, err := q.Parse()
+			if err != nil {
+				return usageError{err}
+			}
+			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+				e, err := publish.Explain(ctx, s, question)
+				if err != nil {
+					return err
+				}
+				a.warnAll(e.Notes)
+				return a.print(e, strings.Split(explanation(e), "\n")...)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.ECS, "ecs", "", "client subnet that the query carries, as `PREFIX` or address")
+	f.StringVar(&q.Name, "name", "", "also show the answer for this `QNAME`")
+	f.StringVar(&q.Type, "type", "A", "record `TYPE` of the answer")
+	f.StringVar(&q.Zone, "zone", "", "`ORIGIN` of the zone to look the name up in (default: the longest published one)")
+	return cmd
+}
+
+// explanation is e for people.
+func explanation(e *publish.Explanation) string {
+	var b strings.Builder
+	line := func(key, format string, args ...any) { fmt.Fprintf(&b, "%-9s %s\n", key, fmt.Sprintf(format, args...)) }
+	line("map", "%s, serial %d", e.Map, e.Serial)
+	line("resolver", "%s", e.Resolver)
+	if e.ECS != "" {
+		line("ecs", "%s", e.ECS)
+	}
+	line("decided", "by the %s plane (%s), for all of %s, reply scope %d", e.Plane, e.Reason, e.Block, e.Scope)
+	line("pops", "%s", strings.Join(e.PoPs, ", "))
+	for _, p := range e.Passed {
+		line("passed", "%s: %s", p.PoP, p.Why)
+	}
+	if e.Chosen != "" {
+		line("chosen", "%s", e.Chosen)
+	} else if e.Answer == nil || e.Answer.Steered {
+		line("chosen", "none: the default variant answers, or in its absence the first PoP of the list that has one")
+	}
+	if a := e.Answer; a != nil {
+		what := "the variant of " + a.Variant
+		switch {
+		case !a.Steered:
+			what = "not steered"
+		case a.Variant == "":
+			what = "the default variant"
+		}
+		line("answer", "%s %s from zone %s: %s, %s, reply scope %d", a.Name, a.Type, a.Zone, a.Rcode, what, a.Scope)
+		for _, r := range a.Records {
+			line("", "%s", r)
+		}
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}

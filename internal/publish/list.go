@@ -1,0 +1,207 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/mapfile"
+	"github.com/popdns/popdns/internal/steer"
+	"github.com/popdns/popdns/internal/store"
+	"github.com/popdns/popdns/internal/zone"
+	"github.com/popdns/popdns/internal/zonefile"
+)
+
+// Listed is one dataset of a list, as its head tells. Serial is 0 when the head can't be read, and Err says why.
+type Listed struct {
+	Name      string    `json:"name"`
+	Serial    uint32    `json:"serial"`
+	Items     int       `json:"items"`
+	Published time.Time `json:"published,omitzero"`
+	By        string    `json:"by"`
+	Err       string    `json:"error,omitempty"`
+}
+
+// ListZones lists the zones by the order of their keys in the store.
+func ListZones(ctx context.Context, r store.Reader) ([]Listed, error) {
+	return list(ctx, r, "zones", dataset.ZoneName)
+}
+
+// ListMaps lists the maps by name.
+func ListMaps(ctx context.Context, r store.Reader) ([]Listed, error) {
+	return list(ctx, r, "maps", func(key string) string { return key })
+}
+
+func list(ctx context.Context, r store.Reader, dir string, nameOf func(key string) string) ([]Listed, error) {
+	keys, err := dataset.ListDatasets(ctx, r, dir)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Listed, 0, len(keys))
+	for _, key := range keys {
+		l := Listed{Name: nameOf(key)}
+		node, err := r.Get(ctx, store.Join(dir, key, "head"))
+		if err == nil {
+			var h dataset.Head
+			if h, err = dataset.ParseHead(node.Data); err == nil {
+				l.Serial, l.Items, l.Published, l.By = h.Serial, h.Items, h.Published, h.By
+			}
+		}
+		if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
+			return nil, fmt.Errorf("list the %s: %w", dir, err)
+		}
+		if err != nil {
+			l.Err = err.Error()
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// A HistoryEntry is one version of a dataset, for JSON.
+type HistoryEntry struct {
+	Serial     uint32    `json:"serial"`
+	Published  time.Time `json:"published"`
+	By         string    `json:"by"`
+	Message    string    `json:"message"`
+	Items      int       `json:"items"`
+	RollbackOf uint32    `json:"rollback_of,omitempty"`
+	Forced     bool      `json:"forced"`
+	Base       bool      `json:"base"` // a whole image was written with it
+}
+
+// ZoneHistory lists the versions of a zone that are still kept, newest first.
+func ZoneHistory(ctx context.Context, r store.Reader, origin zone.Name) ([]HistoryEntry, error) {
+	entries, err := dataset.History(ctx, r, ZoneRef(origin))
+	if err != nil {
+		return nil, fmt.Errorf("zone %s: %w", origin, err)
+	}
+	out := make([]HistoryEntry, len(entries))
+	for i, e := range entries {
+		out[i] = HistoryEntry(e)
+	}
+	return out, nil
+}
+
+// A Filter selects RRsets of a zone; its zero value selects all.
+type Filter struct {
+	Owner zone.Name // "": all
+	Type  uint16    // 0: all
+}
+
+func (f Filter) selects(set zone.RRset) bool {
+	return (f.Owner == "" || set.Owner == f.Owner) && (f.Type == 0 || set.Type == f.Type)
+}
+
+// WriteZone writes the selected part of a zone as a zone file; the whole of it is read back to the same zone.
+func WriteZone(w io.Writer, s *zone.Snapshot, f Filter) error {
+	var opts []zonefile.WriteOption
+	if f.Owner != "" {
+		opts = append(opts, zonefile.OnlyName(f.Owner))
+	}
+	if f.Type != 0 {
+		opts = append(opts, zonefile.OnlyType(f.Type))
+	}
+	return zonefile.Write(w, s, opts...)
+}
+
+// A ZoneView is a zone for JSON.
+type ZoneView struct {
+	Origin    string              `json:"origin"`
+	Serial    uint32              `json:"serial"`
+	Published time.Time           `json:"published"`
+	By        string              `json:"by"`
+	RRsets    []RRset             `json:"rrsets"` // in the zone's canonical order
+	Steering  map[string]Steering `json:"steering"`
+}
+
+// ViewZone returns the selected part of a zone.
+func ViewZone(v *dataset.Version[*zone.Snapshot], f Filter) (*ZoneView, error) {
+	out := &ZoneView{
+		Origin: v.Value.Origin().String(), Serial: v.Value.Serial(), Published: v.Head.Published, By: v.Head.By,
+		RRsets: []RRset{}, Steering: map[string]Steering{},
+	}
+	for set := range v.Value.RRsets() {
+		if !f.selects(set) {
+			continue
+		}
+		view, err := ViewRRset(set)
+		if err != nil {
+			return nil, err
+		}
+		out.RRsets = append(out.RRsets, view)
+	}
+	for owner, s := range v.Value.Steerings() {
+		if f.Owner == "" || f.Owner == owner {
+			out.Steering[owner.String()] = ViewSteering(s)
+		}
+	}
+	return out, nil
+}
+
+// A MapView is a map for JSON.
+type MapView struct {
+	Map       string    `json:"map"`
+	Serial    uint32    `json:"serial"`
+	Published time.Time `json:"published"`
+	By        string    `json:"by"`
+	Default   []string  `json:"default"`
+	Rows      []MapRow  `json:"rows"` // resolver plane, ecs plane; by address
+}
+
+// A MapRow is one row of a map.
+type MapRow struct {
+	Plane  string   `json:"plane"`
+	Prefix string   `json:"prefix"`
+	PoPs   []string `json:"pops"`
+}
+
+// ViewMap returns a map's presentation form.
+func ViewMap(v *dataset.Version[*steer.Map]) *MapView {
+	out := &MapView{
+		Map: v.Value.Name(), Serial: v.Value.Serial(), Published: v.Head.Published, By: v.Head.By,
+		Default: v.Value.Default(), Rows: []MapRow{},
+	}
+	for r := range v.Value.Rows() {
+		out.Rows = append(out.Rows, MapRow{Plane: r.Plane.String(), Prefix: r.Prefix.String(), PoPs: r.PoPs})
+	}
+	return out
+}
+
+// WriteMap writes a map as a map file that is read back to the same map.
+func WriteMap(w io.Writer, m *steer.Map) error { return mapfile.WriteMap(w, m) }
+
+// A PoPsView is the PoP table for JSON.
+type PoPsView struct {
+	Serial uint32    `json:"serial"` // 0: no table was ever published
+	PoPs   []PoPView `json:"pops"`   // by name
+}
+
+// A PoPView is one PoP.
+type PoPView struct {
+	Name     string  `json:"name"`
+	State    string  `json:"state"`
+	Drain    int     `json:"drain"` // percent
+	Lat      float64 `json:"lat"`
+	Lon      float64 `json:"lon"`
+	Capacity int64   `json:"capacity"`
+}
+
+// ListPoPs reads the PoP table.
+func ListPoPs(ctx context.Context, r store.Reader) (*PoPsView, error) {
+	if _, err := dataset.ReadCluster(ctx, r); err != nil {
+		return nil, err
+	}
+	t, err := LoadPoPs(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	out := &PoPsView{Serial: t.Serial(), PoPs: []PoPView{}}
+	for p := range t.All() {
+		out.PoPs = append(out.PoPs, PoPView{p.Name, p.State.String(), p.Drain, p.Lat, p.Lon, p.Capacity})
+	}
+	return out, nil
+}

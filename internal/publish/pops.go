@@ -1,0 +1,166 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/steer"
+)
+
+// A PoPsReceipt says what a change of the PoP table did.
+type PoPsReceipt struct {
+	*dataset.Receipt
+	Added, Deleted, Edited []string // names of PoPs
+
+	lines []string
+}
+
+// ApplyPoPs makes next the PoP table. Refused are a table in which no PoP can take clients, and one without a PoP that a map names.
+func (p *Publisher) ApplyPoPs(ctx context.Context, next *steer.PoPs) (*PoPsReceipt, error) {
+	findings, err := p.missingFromMaps(ctx, next)
+	if err != nil {
+		return nil, err
+	}
+	return p.commitPoPs(ctx, findings, func(*steer.PoPs) (*steer.PoPs, error) { return next, nil })
+}
+
+// DrainPoP moves percent (0 to 100) of the PoP's client blocks elsewhere; 0 ends a drain.
+func (p *Publisher) DrainPoP(ctx context.Context, name string, percent int) (*PoPsReceipt, error) {
+	return p.editPoP(ctx, name, func(pop *steer.PoP) { pop.Drain = percent })
+}
+
+// SetPoPState takes the PoP out of service or puts it back. A drain stays as it is.
+func (p *Publisher) SetPoPState(ctx context.Context, name string, state steer.State) (*PoPsReceipt, error) {
+	return p.editPoP(ctx, name, func(pop *steer.PoP) { pop.State = state })
+}
+
+func (p *Publisher) editPoP(ctx context.Context, name string, edit func(*steer.PoP)) (*PoPsReceipt, error) {
+	return p.commitPoPs(ctx, nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
+		if cur == nil {
+			return nil, fmt.Errorf("%w: publish it with popctl pop apply FILE", dataset.ErrNoDataset)
+		}
+		pop, ok := cur.Get(name)
+		if !ok {
+			return nil, fmt.Errorf("PoP %q is not in it; there is: %s", name, listed(popNames(cur)))
+		}
+		edit(&pop)
+		if err := pop.Check(); err != nil {
+			return nil, err
+		}
+		return cur.With(pop), nil
+	})
+}
+
+// commitPoPs commits what edit makes of the present table; findings are what guards have found already.
+func (p *Publisher) commitPoPs(ctx context.Context, findings []string, edit func(*steer.PoPs) (*steer.PoPs, error)) (*PoPsReceipt, error) {
+	out := &PoPsReceipt{}
+	receipt, err := p.pops.Commit(ctx, p.commit(), func(v *dataset.Version[*steer.PoPs]) (*steer.PoPs, error) {
+		cur := valueOf(v)
+		next, err := edit(cur)
+		if err != nil {
+			return nil, editError{fmt.Errorf("the PoP table: %w", err)}
+		}
+		out.compare(cur, next)
+		if cur != nil && len(out.Added)+len(out.Deleted)+len(out.Edited) == 0 {
+			return cur, nil
+		}
+		found := slices.Clone(findings)
+		if !anyUsable(next) {
+			found = append(found, "leaves no PoP that is up and not fully drained")
+		}
+		if len(found) > 0 && !p.o.Force {
+			return nil, &GuardError{What: "the PoP table", Findings: found}
+		}
+		return next, nil
+	})
+	if err != nil {
+		return nil, cause(err)
+	}
+	out.Receipt = receipt
+	return out, nil
+}
+
+// compare fills in what differs between the tables. It starts anew, because an edit may be tried more than once.
+func (r *PoPsReceipt) compare(cur, next *steer.PoPs) {
+	*r = PoPsReceipt{}
+	for pop := range next.All() {
+		old, ok := cur.Get(pop.Name)
+		switch {
+		case !ok:
+			r.Added = append(r.Added, pop.Name)
+			r.lines = append(r.lines, "+"+pop.Name)
+		case old != pop:
+			r.Edited = append(r.Edited, pop.Name)
+			r.lines = append(r.lines, popChange(old, pop))
+		}
+	}
+	for pop := range cur.All() {
+		if _, ok := next.Get(pop.Name); !ok {
+			r.Deleted = append(r.Deleted, pop.Name)
+			r.lines = append(r.lines, "-"+pop.Name)
+		}
+	}
+}
+
+// anyUsable tells whether some client can be sent to some PoP.
+func anyUsable(t *steer.PoPs) bool {
+	for pop := range t.All() {
+		if pop.State == steer.Up && pop.Drain < 100 {
+			return true
+		}
+	}
+	return false
+}
+
+// missingFromMaps returns a guard's finding for each map that names PoPs which next does not have.
+func (p *Publisher) missingFromMaps(ctx context.Context, next *steer.PoPs) ([]string, error) {
+	names, err := dataset.ListDatasets(ctx, p.s, "maps")
+	if err != nil {
+		return nil, fmt.Errorf("list the maps: %w", err)
+	}
+	var findings []string
+	for _, name := range names {
+		v, err := load(ctx, p.s, MapRef(name))
+		if err != nil {
+			return nil, err
+		}
+		if v == nil {
+			continue
+		}
+		if missing := unknownPoPs(next, mapPoPs(v.Value)); len(missing) > 0 {
+			findings = append(findings, fmt.Sprintf("lacks PoPs that map %s names: %s", name, listed(missing)))
+		}
+	}
+	return findings, nil
+}
+
+func popNames(t *steer.PoPs) []string {
+	var names []string
+	for pop := range t.All() {
+		names = append(names, pop.Name)
+	}
+	return names
+}
+
+// Lines tells what changed for each PoP: "ams1 drain 0%→30%".
+func (r *PoPsReceipt) Lines() []string { return r.lines }
+
+// popChange names the fields that differ.
+func popChange(old, now steer.PoP) string {
+	s := now.Name
+	if old.State != now.State {
+		s += fmt.Sprintf(" %s→%s", old.State, now.State)
+	}
+	if old.Drain != now.Drain {
+		s += fmt.Sprintf(" drain %d%%→%d%%", old.Drain, now.Drain)
+	}
+	if old.Lat != now.Lat || old.Lon != now.Lon {
+		s += fmt.Sprintf(" place %v,%v→%v,%v", old.Lat, old.Lon, now.Lat, now.Lon)
+	}
+	if old.Capacity != now.Capacity {
+		s += fmt.Sprintf(" capacity %d→%d", old.Capacity, now.Capacity)
+	}
+	return s
+}

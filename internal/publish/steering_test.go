@@ -1,0 +1,286 @@
+package publish
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/popdns/popdns/internal/steer"
+)
+
+func TestUnknownPoPsAreRefusedOnlyWhenThereIsATable(t *testing.T) {
+	s := newStore(t)
+	z := zoneOfText(t, 1, "www A 192.0.2.1", "www A 192.0.2.2 ;@ pop=ams1", "www A 192.0.2.3 ;@ pop=asm1")
+	m := mapOfText(t, "edge", "default: [ams1, asm1]")
+	for _, table := range []bool{false, true} {
+		if table {
+			mustApply(t, s, "ams1", "iad2")
+		}
+		zp, err := New(s, Options{}).PlanZone(t.Context(), z)
+		if err != nil || (zp.Guard() != nil) != table {
+			t.Errorf("table %v: zone plan refused: %v, %v", table, zp.Guard(), err)
+		}
+		mp, err := New(s, Options{}).PlanMap(t.Context(), m)
+		if err != nil || (mp.Guard() != nil) != table {
+			t.Errorf("table %v: map plan refused: %v, %v", table, mp.Guard(), err)
+		}
+	}
+	_, err := New(s, Options{}).PublishZone(t.Context(), z)
+	if want := "has variants for PoPs that the PoP table does not have: asm1"; !refused(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("zone: %v", err)
+	}
+	_, err = New(s, Options{}).PublishMap(t.Context(), m)
+	if want := "names PoPs that the PoP table does not have: asm1"; !refused(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("map: %v", err)
+	}
+	if _, err := New(s, Options{Force: true}).PublishZone(t.Context(), z); err != nil {
+		t.Errorf("forced zone: %v", err)
+	}
+	if _, err := New(s, Options{Force: true}).PublishMap(t.Context(), m); err != nil {
+		t.Errorf("forced map: %v", err)
+	}
+}
+
+func TestWarningsNameMapsThatDontExistAndPoPsOfUnevenTypes(t *testing.T) {
+	s := newStore(t)
+	z := zoneOfText(t, 1,
+		"even A 192.0.2.1 ;@ pop=ams1 map=nomap", "even A 192.0.2.2 ;@ pop=iad2",
+		"uneven A 192.0.2.1 ;@ pop=ams1", "uneven AAAA 2001:db8::1 ;@ pop=ams1", "uneven A 192.0.2.2 ;@ pop=iad2", "uneven A 192.0.2.3")
+	plan, err := New(s, Options{}).PlanZone(t.Context(), z)
+	want := []string{
+		"map nomap does not exist: names that use it get their default variant",
+		"uneven.example.org.: PoP ams1 has A, AAAA, PoP iad2 has A: clients of one get other PoPs' addresses for the rest",
+	}
+	if err != nil || !slices.Equal(plan.Warnings, want) {
+		t.Errorf("got  %q, %v\nwant %q", plan.Warnings, err, want)
+	}
+}
+
+func TestUnevenTypesAreWarnedOfTenTimesAtMost(t *testing.T) {
+	records := make([]string, 0, 30)
+	for i := range 15 {
+		records = append(records, fmt.Sprintf("n%d A 192.0.2.1 ;@ pop=ams1", i), fmt.Sprintf("n%d AAAA 2001:db8::1 ;@ pop=iad2", i))
+	}
+	got := unevenVariants(zoneOfText(t, 1, records...))
+	if len(got) != maxUneven+1 || got[maxUneven] != "… and 5 more names whose PoPs have different types" {
+		t.Errorf("got %d warnings, the last %q", len(got), got[len(got)-1])
+	}
+}
+
+func TestDrainAndStateAreIndependent(t *testing.T) {
+	s := newStore(t)
+	mustApply(t, s, "ams1", "iad2")
+	p := New(s, Options{})
+	for _, step := range []struct {
+		do    func() (*PoPsReceipt, error)
+		line  string
+		state steer.State
+		drain int
+	}{
+		{func() (*PoPsReceipt, error) { return p.DrainPoP(t.Context(), "ams1", 30) }, "ams1 drain 0%→30%", steer.Up, 30},
+		{func() (*PoPsReceipt, error) { return p.SetPoPState(t.Context(), "ams1", steer.Down) }, "ams1 up→down", steer.Down, 30},
+		{func() (*PoPsReceipt, error) { return p.DrainPoP(t.Context(), "ams1", 100) }, "ams1 drain 30%→100%", steer.Down, 100},
+		{func() (*PoPsReceipt, error) { return p.SetPoPState(t.Context(), "ams1", steer.Up) }, "ams1 down→up", steer.Up, 100},
+		{func() (*PoPsReceipt, error) { return p.DrainPoP(t.Context(), "ams1", 0) }, "ams1 drain 100%→0%", steer.Up, 0},
+		{func() (*PoPsReceipt, error) { return p.DrainPoP(t.Context(), "ams1", 0) }, "", steer.Up, 0},
+	} {
+		r, err := step.do()
+		if err != nil || strings.Join(r.Lines(), ";") != step.line || r.Changed != (step.line != "") {
+			t.Fatalf("want %q, got %+v, %v", step.line, r, err)
+		}
+		table, err := LoadPoPs(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := table.Get("ams1"); got.State != step.state || got.Drain != step.drain {
+			t.Fatalf("after %q: %+v", step.line, got)
+		}
+	}
+}
+
+func TestTheLastPoPIsNotTakenAwayUnlessForced(t *testing.T) {
+	s := newStore(t)
+	mustApply(t, s, "ams1", "iad2")
+	p := New(s, Options{})
+	if _, err := p.SetPoPState(t.Context(), "ams1", steer.Down); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.DrainPoP(t.Context(), "iad2", 99); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.DrainPoP(t.Context(), "iad2", 100)
+	if want := "the PoP table: refused, because it leaves no PoP that is up and not fully drained; use --force if this is meant"; !refused(err) || err.Error() != want {
+		t.Errorf("drain: %v", err)
+	}
+	if _, err := p.SetPoPState(t.Context(), "iad2", steer.Down); !refused(err) {
+		t.Errorf("down: %v", err)
+	}
+	if _, err := New(s, Options{Force: true}).SetPoPState(t.Context(), "iad2", steer.Down); err != nil {
+		t.Errorf("forced: %v", err)
+	}
+}
+
+func TestEditOfAPoPNamesWhatIsWrong(t *testing.T) {
+	s := newStore(t)
+	p := New(s, Options{})
+	_, err := p.DrainPoP(t.Context(), "ams1", 10)
+	if err == nil || !strings.Contains(err.Error(), "popctl pop apply FILE") {
+		t.Errorf("no table: %v", err)
+	}
+	mustApply(t, s, "ams1", "iad2")
+	for _, tt := range []struct {
+		name    string
+		percent int
+		want    string
+	}{
+		{"asm1", 10, `the PoP table: PoP "asm1" is not in it; there is: ams1, iad2`},
+		{"ams1", 101, "the PoP table: pop ams1: drain 101 is outside 0..100 percent"},
+		{"ams1", -1, "the PoP table: pop ams1: drain -1 is outside 0..100 percent"},
+	} {
+		if _, err := p.DrainPoP(t.Context(), tt.name, tt.percent); err == nil || err.Error() != tt.want {
+			t.Errorf("got %v, want %s", err, tt.want)
+		}
+	}
+}
+
+func TestApplyRefusesToDropPoPsThatMapsName(t *testing.T) {
+	s := newStore(t)
+	mustApply(t, s, "ams1", "iad2", "sin1")
+	if _, err := New(s, Options{}).PublishMap(t.Context(), mapOfText(t, "edge", "default: [ams1]\nresolver: {192.0.2.0/24: [sin1, ams1]}")); err != nil {
+		t.Fatal(err)
+	}
+	next, err := steer.NewPoPs(0, []steer.PoP{{Name: "ams1"}, {Name: "nrt1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = New(s, Options{}).ApplyPoPs(t.Context(), next)
+	if want := "lacks PoPs that map edge names: sin1"; !refused(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	r, err := New(s, Options{Force: true}).ApplyPoPs(t.Context(), next)
+	if err != nil || strings.Join(r.Lines(), ",") != "+nrt1,-iad2,-sin1" {
+		t.Errorf("forced: %+v, %v", r, err)
+	}
+}
+
+func TestMapPlanListsRowsAndSecondPublishChangesNothing(t *testing.T) {
+	s := newStore(t)
+	p := New(s, Options{})
+	old := mapOfText(t, "edge", "default: [ams1, iad2]\nnets: {192.0.2.0/24: [iad2], 198.51.100.0/24: [ams1]}\nresolver: {203.0.113.0/24: [ams1]}")
+	if r, err := p.PublishMap(t.Context(), old); err != nil || r.New != 1 || r.Plan.Counts() != "+5 -0 ~0 rows" {
+		t.Fatalf("first: %+v, %v", r, err)
+	}
+	next := mapOfText(t, "edge", "default: [iad2, ams1]\nnets: {192.0.2.0/24: [iad2, ams1]}\nresolver: {198.51.100.0/24: [ams1], 128.0.0.0/1: [sin1]}")
+	plan, err := p.PlanMap(t.Context(), next)
+	want := []string{
+		"~ default ams1,iad2 → iad2,ams1",
+		"+ resolver 128.0.0.0/1 sin1",
+		"~ resolver 192.0.2.0/24 iad2 → iad2,ams1",
+		"~ ecs 192.0.2.0/24 iad2 → iad2,ams1",
+		"- resolver 203.0.113.0/24 ams1",
+		"- ecs 198.51.100.0/24 ams1",
+		"50 % of IPv4 (resolver plane): ams1 → iad2",
+		"50 % of IPv4 (resolver plane): ams1 → sin1",
+		"5.96e-06 % of IPv4 (ecs plane): ams1 → (resolver)",
+	}
+	if err != nil || !slices.Equal(plan.Lines(), want) {
+		t.Fatalf("%v, got\n%s\nwant\n%s", err, strings.Join(plan.Lines(), "\n"), strings.Join(want, "\n"))
+	}
+	if plan.Summary() != "map edge: +1 -2 ~2 rows, serial 1 → 2" {
+		t.Errorf("summary %q", plan.Summary())
+	}
+	if r, err := p.PublishMap(t.Context(), next); err != nil || r.New != 2 {
+		t.Fatalf("second: %+v, %v", r, err)
+	}
+	if r, err := p.PublishMap(t.Context(), next); err != nil || r.Changed || r.New != 2 {
+		t.Errorf("again: %+v, %v", r, err)
+	}
+}
+
+func TestMapOfManyRowsIsGuardedAgainstShrinking(t *testing.T) {
+	s := newStore(t)
+	text := "default: [ams1]\nresolver:\n"
+	for i := range 20 {
+		text += fmt.Sprintf("  10.%d.0.0/16: [iad2]\n", i)
+	}
+	p := New(s, Options{})
+	if _, err := p.PublishMap(t.Context(), mapOfText(t, "edge", text)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.PublishMap(t.Context(), mapOfText(t, "edge", "default: [ams1]"))
+	if want := "map edge: refused, because it deletes 20 of 20 rows (more than half); use --force if this is meant"; !refused(err) || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestMovesAgreeWithBruteForce compares shares with those of every /12, in maps whose rows are no longer than that.
+func TestMovesAgreeWithBruteForce(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	pops := []string{"ams1", "iad2", "sin1"}
+	random := func() *steer.Map {
+		b := steer.NewMapBuilder("edge")
+		if err := b.Default([]string{pops[rnd.IntN(3)]}); err != nil {
+			t.Fatal(err)
+		}
+		for range rnd.IntN(60) {
+			bits := rnd.IntN(13)
+			p, _ := v4Addr(uint64(rnd.Uint32())).Prefix(bits)
+			plane := steer.Plane(rnd.IntN(2))
+			if b.Has(plane, p) {
+				continue
+			}
+			if err := b.Add(plane, p, []string{pops[rnd.IntN(3)], "nrt1"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := b.Build(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	// first is the slow twin of firstChoice: the longest row that contains the address.
+	first := func(m *steer.Map, plane steer.Plane, a netip.Addr) string {
+		best, choice := -1, m.Default()[0]
+		if plane == steer.ECS {
+			choice = "(resolver)"
+		}
+		for r := range m.Rows() {
+			if r.Plane == plane && r.Prefix.Contains(a) && r.Prefix.Bits() > best {
+				best, choice = r.Prefix.Bits(), r.PoPs[0]
+			}
+		}
+		return choice
+	}
+	for range 20 {
+		a, b := random(), random()
+		want := map[[3]string]float64{}
+		for i := range uint32(1 << 12) {
+			var raw [4]byte
+			binary.BigEndian.PutUint32(raw[:], i<<20)
+			addr := netip.AddrFrom4(raw)
+			for _, plane := range []steer.Plane{steer.Resolver, steer.ECS} {
+				if from, to := first(a, plane, addr), first(b, plane, addr); from != to {
+					want[[3]string{plane.String(), from, to}] += 1.0 / (1 << 12)
+				}
+			}
+		}
+		got := movesOf(a, b)
+		if len(got) != len(want) {
+			t.Fatalf("%d moves, want %d: %+v, want %+v", len(got), len(want), got, want)
+		}
+		for _, m := range got {
+			if w := want[[3]string{m.Plane, m.From, m.To}]; math.Abs(w-m.Share) > 1e-12 {
+				t.Errorf("%+v, want a share of %v", m, w)
+			}
+		}
+	}
+}
