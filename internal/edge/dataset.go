@@ -1,0 +1,102 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/zone"
+)
+
+// Dataset is one followed dataset of a Source.
+type Dataset[V any] struct {
+	path     string
+	follower *dataset.Follower[V]
+	first    chan struct{} // closed by the first version
+	settled  chan struct{} // closed by the first version, or when the store has none
+}
+
+// Current returns the newest verified version, nil before there is one. One
+// atomic load: callable on every query, but once per query, so that an answer
+// never mixes two versions.
+func (d *Dataset[V]) Current() *dataset.Version[V] { return d.follower.Current() }
+
+// Path is the dataset's in the store, e.g. "zones/example.org".
+func (d *Dataset[V]) Path() string { return d.path }
+
+// Wait returns once there is a version, or with the context's error.
+func (d *Dataset[V]) Wait(ctx context.Context) error {
+	select {
+	case <-d.first:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: no data yet: %w", d.path, ctx.Err())
+	}
+}
+
+// settle returns once there is a version or it is known that none has been
+// published, or with the context's error.
+func (d *Dataset[V]) settle(ctx context.Context) error {
+	select {
+	case <-d.settled:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: not read yet: %w", d.path, ctx.Err())
+	}
+}
+
+// hooks are what a kind of dataset adds to following it.
+type hooks[V any] struct {
+	accept   func(old, new *dataset.Version[V]) error
+	switched func(*dataset.Version[V])
+}
+
+// start follows a dataset until the source is closed. What the disk cache
+// holds is loaded before start returns: a server with a cache answers its
+// first query, whatever the store does.
+func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
+	d := &Dataset[V]{path: ref.Path, first: make(chan struct{}), settled: make(chan struct{})}
+	var first, settled sync.Once
+	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
+		Cache:  s.cache,
+		Accept: h.accept,
+		OnVersion: func(v *dataset.Version[V]) {
+			if h.switched != nil {
+				h.switched(v)
+			}
+			_, items := ref.Codec.Sum(v.Value)
+			s.obs.Switched(Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items})
+			first.Do(func() { close(d.first) })
+			settled.Do(func() { close(d.settled) })
+		},
+		OnAbsent:     func() { settled.Do(func() { close(d.settled) }) },
+		OnRefused:    func(r dataset.Refusal) { s.obs.Refused(ref.Path, r) },
+		OnCacheError: func(err error) { s.obs.CacheFailed(ref.Path, err) },
+	})
+	_ = d.follower.LoadCache(s.ctx) // a damaged cache was told to OnCacheError
+	s.wg.Go(func() {
+		if err := d.follower.Run(s.ctx); err != nil && s.ctx.Err() == nil {
+			s.obs.StoreFailed(fmt.Errorf("follow %s: %w", ref.Path, err))
+		}
+	})
+	return d
+}
+
+// shrinkGuard is the share of its RRsets that a zone may lose in one step
+// without its publisher having said that this is meant.
+const shrinkGuard = 0.5
+
+// acceptZone is the edge's own guard, independent of the writer's: it refuses
+// a version that drops more than half of the zone unless it was forced. (A
+// zone without SOA or apex NS does not even decode.)
+func acceptZone(before, after *dataset.Version[*zone.Snapshot]) error {
+	if before == nil || after.Head.ForcedSince(before.Head.Serial) {
+		return nil
+	}
+	was, is := before.Value.Len(), after.Value.Len()
+	if float64(is) < float64(was)*(1-shrinkGuard) {
+		return fmt.Errorf("it would drop %d of %d RRsets and is not marked forced", was-is, was)
+	}
+	return nil
+}

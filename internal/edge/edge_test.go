@@ -1,0 +1,160 @@
+package edge_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/edge"
+	"github.com/popdns/popdns/internal/edge/edgetest"
+	"github.com/popdns/popdns/internal/publish"
+	"github.com/popdns/popdns/internal/zone"
+	"github.com/popdns/popdns/internal/zonefile"
+
+	"go.uber.org/goleak"
+)
+
+const head = "$ORIGIN example.org.\n@ 60 IN SOA ns h 1 2 3 4 5\n@ 60 IN NS ns\nns 60 IN A 192.0.2.53\n"
+
+var origin = zone.MustParseName("example.org.")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, cfg edge.Config) (*edge.Source, *edgetest.Observer) {
+	t.Helper()
+	obs := &edgetest.Observer{}
+	src, err := edge.Open(cfg, obs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = src.Close() })
+	return src, obs
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+func TestMapsThatAZoneNamesAreFollowed(t *testing.T) {
+	st := edgetest.New(t)
+	st.PoPs(t, "ams1: {lat: 52, lon: 4}\n")
+	st.Map(t, "named", "default: [ams1]\n")
+	st.Zone(t, "example.org.", head+"www 60 IN A 10.0.0.1 ;@ pop=ams1 map=named\n")
+	src, _ := open(t, edge.Config{URL: st.URL()})
+	if err := src.Zone(origin).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the map has data", func() bool { return src.Map("named") != nil })
+}
+
+func TestDiskCacheIsServedAtOnceAndConfirmedLater(t *testing.T) {
+	st := edgetest.New(t)
+	st.Zone(t, "example.org.", head)
+	cache := t.TempDir()
+	src, _ := open(t, edge.Config{URL: st.URL(), CacheDir: cache})
+	if err := src.Zone(origin).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v := src.Zone(origin).Current()
+	if f := src.Freshness(v, time.Now()); f.State != edge.StateLive {
+		t.Errorf("state with the store in reach is %s, want live", f.State)
+	}
+	if err := dataset.Stamp(t.Context(), st, time.Now(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the pulse is seen", func() bool { return src.Heartbeat() != nil })
+	// Close waits for the cache's writer.
+	if err := src.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// A store that does not resolve: only the cache can answer.
+	src, _ = open(t, edge.Config{URL: "zk://store.invalid:2181/popdns", CacheDir: cache})
+	v = src.Zone(origin).Current()
+	if v == nil {
+		t.Fatal("the disk cache is not served at once")
+	}
+	f := src.Freshness(v, time.Now())
+	if f.State != edge.StateDisk || !f.Pulse {
+		t.Errorf("from the disk: state %s, pulse %t; want disk and the cached pulse", f.State, f.Pulse)
+	}
+	if err := src.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	src, _ = open(t, edge.Config{URL: st.URL(), CacheDir: cache})
+	until(t, "the store confirms what the cache had", func() bool {
+		return src.Freshness(src.Zone(origin).Current(), time.Now()).State == edge.StateLive
+	})
+}
+
+func TestZoneThatShrinksByHalfIsRefusedUnlessForced(t *testing.T) {
+	st := edgetest.New(t)
+	var text strings.Builder
+	text.WriteString(head)
+	for name := range strings.FieldsSeq("a b c d e f g h i j k l m n o p") {
+		text.WriteString(name + " 60 IN A 192.0.2.1\n")
+	}
+	st.Zone(t, "example.org.", text.String())
+	src, obs := open(t, edge.Config{URL: st.URL()})
+	if err := src.Zone(origin).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	full := src.Zone(origin).Current().Value.Len()
+
+	// The writer's own guard is bypassed: the edge's must hold by itself.
+	small := zoneOf(t, head)
+	w := dataset.NewWriter(st.Store, publish.ZoneRef(origin))
+	commit := func(force bool) {
+		t.Helper()
+		_, err := w.Commit(t.Context(), dataset.Commit{By: "test", Force: force, SourceTime: time.Now()},
+			func(*dataset.Version[*zone.Snapshot]) (*zone.Snapshot, error) { return small, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(false)
+	until(t, "the shrunken version is refused", func() bool {
+		return slices.Contains(obs.Lines(), "refused zones/example.org (guard)")
+	})
+	if got := src.Zone(origin).Current().Value.Len(); got != full {
+		t.Errorf("%d RRsets are served after the refusal, want the last good %d", got, full)
+	}
+	small = zoneOf(t, head+"z 60 IN A 192.0.2.1\n")
+	commit(true)
+	until(t, "the forced version is served", func() bool { return src.Zone(origin).Current().Value.Len() == small.Len() })
+}
+
+func TestUnusableCacheIsReportedAndDoneWithout(t *testing.T) {
+	st := edgetest.New(t)
+	st.Zone(t, "example.org.", head)
+	src, obs := open(t, edge.Config{URL: st.URL(), CacheDir: "/dev/null/cache"})
+	if err := src.Zone(origin).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if lines := obs.Lines(); !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, `cache of ""`) }) {
+		t.Errorf("the unusable cache is not reported: %q", lines)
+	}
+}
+
+func TestMalformedURLIsAnErrorAtOnce(t *testing.T) {
+	if _, err := edge.Open(edge.Config{URL: "etcd://10.0.0.1"}, &edgetest.Observer{}); err == nil {
+		t.Error("a URL of an unknown kind opens without error")
+	}
+}
+
+func zoneOf(t *testing.T, text string) *zone.Snapshot {
+	t.Helper()
+	s, err := zonefile.Read(strings.NewReader(text), "test.zone", origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

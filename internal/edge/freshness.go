@@ -1,0 +1,53 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/zone"
+)
+
+// State says how a served zone relates to the store right now.
+type State string
+
+// The states of served data.
+const (
+	StateLive  State = "live"  // verified against the store, which is in reach
+	StateStale State = "stale" // verified against the store once; now out of reach
+	StateDisk  State = "disk"  // from the disk cache, not yet compared with the store
+)
+
+// Freshness is what a server can prove about the age of a zone it serves.
+type Freshness struct {
+	// SourceTime is when the pipeline's writing end stamped the data: the
+	// heartbeat's time, or the served version's where there is no heartbeat.
+	SourceTime time.Time
+	// Pulse tells whether SourceTime is a heartbeat's.
+	Pulse bool
+	State State
+	// LastContact is when the store was last in reach: now while it is. For a
+	// server that never reached it, the cached heartbeat's time, and where
+	// there is none its own start.
+	LastContact time.Time
+}
+
+// Freshness reports on a zone's version as served at the time now.
+func (s *Source) Freshness(v *dataset.Version[*zone.Snapshot], now time.Time) Freshness {
+	f := Freshness{SourceTime: v.Head.SourceTime, State: StateDisk, LastContact: s.store.created}
+	if f.SourceTime.IsZero() {
+		f.SourceTime = v.Head.Published
+	}
+	beat := s.Heartbeat()
+	if beat != nil {
+		f.SourceTime, f.Pulse = beat.Stamped, true
+		f.LastContact = beat.Stamped
+	}
+	status := s.Status()
+	switch {
+	case v.Source == dataset.Live && status.Connected:
+		f.State, f.LastContact = StateLive, now
+	case v.Source == dataset.Live:
+		f.State, f.LastContact = StateStale, status.Since
+	}
+	return f
+}

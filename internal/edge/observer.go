@@ -1,0 +1,27 @@
+package edge
+
+import "github.com/popdns/popdns/internal/dataset"
+
+// An Observer is told what happens to a Source, each event once: what an
+// operator wants to see in the log and in the metrics. Methods may be called
+// concurrently and must not block.
+type Observer interface {
+	// Switched: a new version of a dataset is being served.
+	Switched(Switch)
+	// Refused: a published version is not served; the last good one stays.
+	Refused(path string, r dataset.Refusal)
+	// CacheFailed: the disk cache, or one dataset in it, can't be used or
+	// written. path is empty for the whole cache.
+	CacheFailed(path string, err error)
+	// StoreFailed: the store can't be opened yet, or following ended.
+	StoreFailed(err error)
+}
+
+// Switch describes a version switch.
+type Switch struct {
+	Path   string         // "zones/example.org"
+	Kind   string         // "zone", "map", "pops"
+	Head   dataset.Head   // of the new version
+	Source dataset.Source // where it came from
+	Items  int
+}

@@ -1,0 +1,185 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/steer"
+	"github.com/popdns/popdns/internal/store"
+	"github.com/popdns/popdns/internal/store/dir"
+	"github.com/popdns/popdns/internal/store/storeurl"
+	"github.com/popdns/popdns/internal/zone"
+)
+
+// Config names a Source. Equal Configs mean the same Source.
+type Config struct {
+	URL      string // zk://host:port,…/root or dir:///path
+	CacheDir string // disk cache, "" for none
+}
+
+// maxMaps bounds how many maps zones can make a server follow by naming them.
+const maxMaps = 256
+
+// reopenEvery is the longest pause between attempts to open a store whose
+// address cannot be used yet.
+const reopenEvery = 10 * time.Second
+
+// A Source follows the datasets of one store and keeps their newest versions
+// in memory and in the disk cache. All methods may be called concurrently;
+// none that a query needs ever waits.
+type Source struct {
+	cfg   Config
+	obs   Observer
+	store *deferred
+	cache store.Store // nil when there is none
+
+	ctx    context.Context //nolint:containedctx // the life of the source, ended by Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	zonesMu sync.Mutex
+	zones   map[zone.Name]*Dataset[*zone.Snapshot]
+	mapsMu  sync.Mutex                                      // for writers; a new zone version takes it while zonesMu may be held
+	maps    atomic.Pointer[map[string]*Dataset[*steer.Map]] // copied on write: read by every steered query
+	pops    *Dataset[*steer.PoPs]
+
+	heartbeat atomic.Pointer[Heartbeat]
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts a Source. It returns at once: the store is reached, and each
+// dataset loaded, in the background. It fails only when the URL is malformed.
+// A disk cache that can't be used is reported to obs and done without.
+func Open(cfg Config, obs Observer) (*Source, error) {
+	if _, err := storeurl.Parse(cfg.URL); err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	s := &Source{cfg: cfg, obs: obs, store: newDeferred(), zones: map[zone.Name]*Dataset[*zone.Snapshot]{}}
+	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if cfg.CacheDir != "" {
+		cache, err := dir.Open(cfg.CacheDir)
+		if err != nil {
+			obs.CacheFailed("", err)
+		} else {
+			s.cache = cache
+			s.loadCachedHeartbeat()
+		}
+	}
+	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}}, hooks[*steer.PoPs]{})
+	s.wg.Go(s.openStore)
+	s.wg.Go(s.watchHeartbeat)
+	return s, nil
+}
+
+// openStore opens the store, again and again while that fails: the names in
+// its URL may resolve only once this very server answers.
+func (s *Source) openStore() {
+	pause := 100 * time.Millisecond
+	for reported := false; ; {
+		st, err := storeurl.Open(s.cfg.URL, storeurl.Options{})
+		if err == nil {
+			s.store.open(st)
+			return
+		}
+		if !reported {
+			s.obs.StoreFailed(err)
+			reported = true
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(pause):
+			pause = min(2*pause, reopenEvery)
+		}
+	}
+}
+
+// Zone returns the zone's dataset, following it from the first call on.
+func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
+	s.zonesMu.Lock()
+	defer s.zonesMu.Unlock()
+	if d := s.zones[origin]; d != nil {
+		return d
+	}
+	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}}
+	d := start(s, ref, hooks[*zone.Snapshot]{
+		accept: acceptZone,
+		switched: func(v *dataset.Version[*zone.Snapshot]) {
+			for _, name := range v.Value.Maps() {
+				s.FollowMap(name)
+			}
+		},
+	})
+	s.zones[origin] = d
+	return d
+}
+
+// FollowMap returns the map's dataset, following it from the first call on;
+// nil when maxMaps are followed already.
+func (s *Source) FollowMap(name string) *Dataset[*steer.Map] {
+	s.mapsMu.Lock()
+	defer s.mapsMu.Unlock()
+	old := *s.maps.Load()
+	if d := old[name]; d != nil || len(old) >= maxMaps {
+		return d
+	}
+	d := start(s, dataset.Ref[*steer.Map]{Path: dataset.MapPath(name), Codec: steer.MapCodec{Name: name}}, hooks[*steer.Map]{})
+	next := maps.Clone(old)
+	next[name] = d
+	s.maps.Store(&next)
+	return d
+}
+
+// Map returns the newest version of a followed map, nil when it isn't
+// followed or has no data yet.
+func (s *Source) Map(name string) *dataset.Version[*steer.Map] {
+	d := (*s.maps.Load())[name]
+	if d == nil {
+		return nil
+	}
+	return d.Current()
+}
+
+// Maps returns the datasets of all followed maps by name. The caller must not
+// change the map.
+func (s *Source) Maps() map[string]*Dataset[*steer.Map] { return *s.maps.Load() }
+
+// PoPs returns the PoP table's dataset.
+func (s *Source) PoPs() *Dataset[*steer.PoPs] { return s.pops }
+
+// Settle waits until the PoP table and every followed map has been read, or is
+// known not to exist: a server that answered before would steer its first
+// clients by nothing. It returns the context's error otherwise.
+func (s *Source) Settle(ctx context.Context) error {
+	for _, m := range s.Maps() {
+		if err := m.settle(ctx); err != nil {
+			return err
+		}
+	}
+	return s.pops.settle(ctx)
+}
+
+// Status is the store's.
+func (s *Source) Status() store.Status { return s.store.Status() }
+
+// Close ends the session and every goroutine. The versions held stay readable,
+// so a server that drains after its shutdown callbacks still answers.
+func (s *Source) Close() error {
+	s.closeOnce.Do(func() {
+		s.cancel()
+		s.wg.Wait()
+		s.closeErr = s.store.Close()
+		if s.cache != nil {
+			s.closeErr = errors.Join(s.closeErr, s.cache.Close())
+		}
+	})
+	return s.closeErr
+}
