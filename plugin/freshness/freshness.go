@@ -1,0 +1,136 @@
+// Package freshness is a CoreDNS plugin that proves how old the served data
+// are: a TXT record, made anew for every query, whose first string is the time
+// at which the pipeline's writing end last stamped the data.
+package freshness
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/ecs"
+	"github.com/popdns/popdns/internal/edge"
+	"github.com/popdns/popdns/internal/zone"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/request"
+
+	"github.com/miekg/dns"
+)
+
+const pluginName = "freshness"
+
+// defaultLabel is the record's name below each zone.
+const defaultLabel = "_freshness"
+
+// Freshness answers for the freshness names of one server block.
+type Freshness struct {
+	Next plugin.Handler
+
+	label  string   // as configured: relative, or absolute with a trailing dot
+	bypass []string // names that no cache may hold
+
+	source *edge.Source         // set at start, as is zones
+	zones  map[string]zone.Name // freshness name → the zone it speaks of
+	now    func() time.Time
+}
+
+var _ plugin.Handler = (*Freshness)(nil)
+
+// Name implements plugin.Handler.
+func (f *Freshness) Name() string { return pluginName }
+
+// ServeDNS implements plugin.Handler.
+func (f *Freshness) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	state := request.Request{W: w, Req: r}
+	origin, ours := f.zones[state.Name()]
+	if !ours || r.Opcode != dns.OpcodeQuery {
+		return plugin.NextOrFailure(pluginName, f.Next, ctx, w, r)
+	}
+	version := f.source.Zone(origin).Current()
+	if version == nil {
+		return dns.RcodeServerFailure, fmt.Errorf("zone %s has no data yet", origin)
+	}
+
+	m := new(dns.Msg)
+	m.SetReply(r)
+	m.Authoritative = true
+	switch state.QType() {
+	case dns.TypeTXT, dns.TypeANY:
+		m.Answer = []dns.RR{&dns.TXT{
+			Hdr: dns.RR_Header{Name: state.QName(), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 0},
+			Txt: f.strings(version),
+		}}
+	default:
+		soa, err := noData(version.Value)
+		if err != nil {
+			return dns.RcodeServerFailure, err
+		}
+		m.Ns = soa
+	}
+	// We stand in front of popmap, so we owe the ECS echo ourselves.
+	if opt, present, err := ecs.FromMsg(r); err == nil && present {
+		opt.AddTo(m, 0)
+	}
+	if err := w.WriteMsg(m); err != nil {
+		return dns.RcodeServerFailure, err
+	}
+	return dns.RcodeSuccess, nil
+}
+
+// noData returns the authority section of a negative answer; its TTL is 0,
+// like the record's own.
+func noData(s *zone.Snapshot) ([]dns.RR, error) {
+	set, _ := s.Get(zone.Key{Owner: s.Origin(), Type: dns.TypeSOA})
+	rrs, err := set.RRs()
+	for _, rr := range rrs {
+		rr.Header().Ttl = 0
+	}
+	return rrs, err
+}
+
+// strings are the record's: the source time first and alone, so that a
+// one-line script can subtract it, then key=value, then a line for each map
+// and the PoP table.
+func (f *Freshness) strings(v *dataset.Version[*zone.Snapshot]) []string {
+	now := f.now()
+	fresh := f.source.Freshness(v, now)
+	clock := "commit"
+	if fresh.Pulse {
+		clock = "heartbeat"
+	}
+	txt := []string{
+		strconv.FormatInt(fresh.SourceTime.Unix(), 10),
+		fmt.Sprintf("age=%d", int64(now.Sub(fresh.SourceTime)/time.Second)),
+		fmt.Sprintf("serial=%d", v.Head.Serial),
+		fmt.Sprintf("published=%d", v.Head.Published.Unix()),
+		"state=" + string(fresh.State),
+		"source=" + clock,
+	}
+	maps := f.source.Maps()
+	names := make([]string, 0, len(maps))
+	for name := range maps {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names[:min(len(names), maxMapLines)] {
+		if mv := maps[name].Current(); mv != nil {
+			txt = append(txt, fmt.Sprintf("map=%s serial=%d published=%d", name, mv.Head.Serial, mv.Head.Published.Unix()))
+		}
+	}
+	if pv := f.source.PoPs().Current(); pv != nil {
+		txt = append(txt, fmt.Sprintf("pops serial=%d published=%d", pv.Head.Serial, pv.Head.Published.Unix()))
+	}
+	return txt
+}
+
+// maxMapLines keeps the record small enough for one datagram.
+const maxMapLines = 8
+
+// CacheBypassZones keeps the stock cache plugin from storing the record
+// (cache.ZoneBypasser). It is asked before the zones are known, so it goes by
+// the server block's.
+func (f *Freshness) CacheBypassZones() []string { return f.bypass }

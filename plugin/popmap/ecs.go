@@ -1,0 +1,30 @@
+package popmap
+
+import (
+	"github.com/popdns/popdns/internal/ecs"
+
+	"github.com/miekg/dns"
+)
+
+// ecsWriter puts the client's ECS option, echoed as sent, into every reply:
+// with the scope of the choice that made the answer, and 0 where the client's
+// network played no part (RFC 7871 7.2.1).
+type ecsWriter struct {
+	dns.ResponseWriter
+	option ecs.Option
+	pick   *picker
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (w *ecsWriter) WriteMsg(m *dns.Msg) error {
+	scope := w.pick.scope
+	if !positive(m) {
+		// RFC 7871 7.4: negative answers and delegations hold for everybody.
+		scope = 0
+	}
+	w.option.AddTo(m, scope)
+	return w.ResponseWriter.WriteMsg(m)
+}
+
+// positive tells whether m answers the question with data.
+func positive(m *dns.Msg) bool { return m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 }

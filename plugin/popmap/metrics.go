@@ -1,0 +1,24 @@
+package popmap
+
+import (
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+var (
+	choices = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "choices_total",
+		Help:      "Counter of steered answers by chosen PoP and by what decided (ecs, hole, special, no-ecs-plane, resolver, no-map).",
+	}, []string{"server", "pop", "reason"})
+
+	formErrs = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "ecs_formerrs_total",
+		Help:      "Counter of queries refused with FORMERR for a malformed EDNS Client Subnet option.",
+	}, []string{"server"})
+)

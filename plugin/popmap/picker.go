@@ -1,0 +1,91 @@
+package popmap
+
+import (
+	"context"
+
+	"github.com/popdns/popdns/internal/steer"
+	"github.com/popdns/popdns/internal/zone"
+
+	"github.com/coredns/coredns/plugin/metrics"
+)
+
+// picker is one query's choice. It does nothing until zkzone asks; then it
+// decides once per map and remembers the scope that the reply must name.
+type picker struct {
+	popmap *PopMap
+	client steer.Client
+
+	mapName  string // of decision
+	decision steer.Decision
+	decided  bool
+	reason   string // why the decision is what it is, a metric label
+	scope    uint8  // the longest of all decisions: RFC 7871 7.2.1 for answers of several RRsets
+	chosen   string // PoP of the last pick, for the metrics; "" for the default variant
+}
+
+// Pick implements zone.Picker.
+func (k *picker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) int {
+	d := k.decide(s.Map)
+	has := func(pop string) bool { return indexOf(v, pop) >= 0 }
+	pop, ok := d.Choose(k.pops(), has)
+	if !ok {
+		if hasDefault {
+			k.chosen = ""
+			return -1
+		}
+		pop, ok = d.LastResort(has)
+	}
+	if !ok {
+		// No PoP of the list has a variant: any answer beats an empty one.
+		pop = v.PoP(0)
+	}
+	k.chosen = pop
+	return indexOf(v, pop)
+}
+
+// decide looks the client up in the named map, or in the block's own.
+func (k *picker) decide(name string) steer.Decision {
+	if name == "" {
+		name = k.popmap.mapName
+	}
+	if k.decided && k.mapName == name {
+		return k.decision
+	}
+	d := steer.Decision{List: k.popmap.fallback}
+	k.reason = "no-map"
+	if v := k.popmap.source.Map(name); v != nil {
+		d = v.Value.Decide(k.client)
+		k.reason = d.Reason.String()
+	}
+	k.mapName, k.decision, k.decided = name, d, true
+	k.scope = max(k.scope, d.Scope)
+	return d
+}
+
+func (k *picker) pops() *steer.PoPs {
+	if v := k.popmap.source.PoPs().Current(); v != nil {
+		return v.Value
+	}
+	return nil
+}
+
+// count books the choice; a query that steered nothing is not booked.
+func (k *picker) count(ctx context.Context) {
+	if !k.decided {
+		return
+	}
+	pop := k.chosen
+	if pop == "" {
+		pop = "default"
+	}
+	choices.WithLabelValues(metrics.WithServer(ctx), pop, k.reason).Inc()
+}
+
+func indexOf(v zone.Variants, pop string) int {
+	for i := range v.Len() {
+		if v.PoP(i) == pop {
+			return i
+		}
+	}
+	return -1
+}

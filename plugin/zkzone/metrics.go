@@ -1,0 +1,61 @@
+package zkzone
+
+import (
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Labels are bounded: dataset by the zones configured and the maps they name,
+// reason and kind by constants.
+var (
+	answers = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "answers_total",
+		Help:      "Counter of answers by zone and kind (success, nodata, nxdomain, delegation, …).",
+	}, []string{"server", "zone", "kind"})
+
+	serial = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "serial",
+		Help:      "Serial of the version being served, by dataset (zones/…, maps/…, pops).",
+	}, []string{"dataset"})
+
+	items = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "items",
+		Help:      "Items (RRsets of a zone, rows of a map, PoPs) in the version being served.",
+	}, []string{"dataset"})
+
+	published = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "published_timestamp_seconds",
+		Help:      "Unix time at which the version being served was published.",
+	}, []string{"dataset"})
+
+	switches = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "switches_total",
+		Help:      "Counter of version switches by dataset and where the version came from.",
+	}, []string{"dataset", "source"})
+
+	refused = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "refused_total",
+		Help:      "Counter of published versions that were not served, by dataset and reason.",
+	}, []string{"dataset", "reason"})
+
+	cacheErrors = promauto.NewCounter(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "cache_errors_total",
+		Help:      "Counter of failures to read or write the disk cache.",
+	})
+)

@@ -1,0 +1,32 @@
+package zkzone
+
+// Ready implements ready.Readiness: true when every zone of every zkzone block
+// has data, from the store or from the disk cache, however old. The ready
+// plugin asks one handler per plugin name and process, so each answers for all
+// blocks.
+func (z *ZkZone) Ready() bool {
+	if !z.hasData() {
+		return false
+	}
+	holdsMu.Lock()
+	defer holdsMu.Unlock()
+	for h := range holds {
+		if !h.owner.hasData() {
+			return false
+		}
+	}
+	return true
+}
+
+// hasData tells whether every zone of the block can be answered from.
+func (z *ZkZone) hasData() bool {
+	if z.zones == nil {
+		return false
+	}
+	for _, d := range z.zones {
+		if d.Current() == nil {
+			return false
+		}
+	}
+	return true
+}

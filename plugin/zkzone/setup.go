@@ -1,0 +1,152 @@
+package zkzone
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/store/storeurl"
+	"github.com/popdns/popdns/internal/zone"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+)
+
+var log = clog.NewWithPlugin(pluginName)
+
+// defaultStartupTimeout is how long a start waits for zones that the disk
+// cache does not have; the kubernetes plugin waits as long.
+const defaultStartupTimeout = 5 * time.Second
+
+func init() { plugin.Register(pluginName, setup) }
+
+func setup(c *caddy.Controller) error {
+	z, err := parse(c)
+	if err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+		z.Next = next
+		return z
+	})
+	z.hold = newHold(c, z)
+	c.OnStartup(z.start)
+	c.OnShutdown(z.hold.release)
+	c.OnRestartFailed(sweepDeadHolds)
+	return nil
+}
+
+// start begins to follow the zones and waits, bounded by startup_timeout, for
+// those without data and for what steers them. A server that has none yet starts all the same: it
+// answers SERVFAIL and is not ready until they come.
+func (z *ZkZone) start() error {
+	if _, err := z.EdgeSource(); err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), z.startupTimeout)
+	defer cancel()
+	live := false
+	for _, o := range z.origins {
+		if err := z.zones[o].Wait(ctx); err != nil {
+			log.Warningf("Zone %s has no data after %s, starting without it: answering SERVFAIL until the store at %s has it", o, z.startupTimeout, z.cfg.URL)
+			continue
+		}
+		live = live || z.zones[o].Current().Source == dataset.Live
+	}
+	if !live {
+		return nil // all from the disk cache, as are the maps: serve them at once
+	}
+	if err := z.source.Settle(ctx); err != nil {
+		log.Warningf("Starting without having read all maps and the PoP table: %v", err)
+	}
+	return nil
+}
+
+func parse(c *caddy.Controller) (*ZkZone, error) {
+	z := &ZkZone{startupTimeout: defaultStartupTimeout}
+	for i := 0; c.Next(); i++ {
+		if i > 0 {
+			return nil, plugin.ErrOnce
+		}
+		z.origins = plugin.OriginsFromArgsOrServerBlock(c.RemainingArgs(), c.ServerBlockKeys)
+		for _, o := range z.origins {
+			if _, err := zone.ParseName(o); err != nil {
+				return nil, c.Errf("zone %q: %v", o, err)
+			}
+		}
+		seen := map[string]bool{}
+		for c.NextBlock() {
+			property := c.Val()
+			if seen[property] {
+				return nil, c.Errf("%s is given twice", property)
+			}
+			seen[property] = true
+			if err := z.parseProperty(c, property); err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.Sort(z.origins)
+	z.origins = slices.Compact(z.origins)
+	if z.cfg.URL == "" {
+		return nil, c.Errf("source is missing: say where the zones are, e.g. 'source zk://10.0.0.1:2181,10.0.0.2:2181/popdns' or 'source dir:///var/lib/popdns'")
+	}
+	return z, nil
+}
+
+func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
+	args := c.RemainingArgs()
+	if property == "fallthrough" {
+		z.Fall.SetZonesFromArgs(args)
+		return nil
+	}
+	if !slices.Contains([]string{"source", "cache", "startup_timeout", "max_stale"}, property) {
+		return c.Errf("unknown property %q: zkzone knows source, cache, startup_timeout, max_stale and fallthrough", property)
+	}
+	if len(args) != 1 || args[0] == "" {
+		return c.Errf("%s takes exactly one argument", property)
+	}
+	value := args[0]
+	switch property {
+	case "source":
+		loc, err := storeurl.Parse(value)
+		if err != nil {
+			return c.Errf("source: %v", err)
+		}
+		if len(loc.Servers) == 0 {
+			value = "dir:" + rooted(c, loc.Path)
+		}
+		z.cfg.URL = value
+	case "cache":
+		if value == "off" {
+			return nil
+		}
+		z.cfg.CacheDir = rooted(c, value)
+	case "startup_timeout":
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return c.Errf("startup_timeout %q is not a duration such as 5s", value)
+		}
+		z.startupTimeout = d
+	case "max_stale":
+		d, err := time.ParseDuration(value)
+		if err != nil || d <= 0 {
+			return c.Errf("max_stale %q is not a positive duration such as 168h; leave it out to serve for ever", value)
+		}
+		z.maxStale = d
+	}
+	return nil
+}
+
+// rooted returns the path of a folder, below the root plugin's directory if it
+// is relative.
+func rooted(c *caddy.Controller, path string) string {
+	if root := dnsserver.GetConfig(c).Root; !filepath.IsAbs(path) && root != "" {
+		path = filepath.Join(root, path)
+	}
+	return filepath.Clean(path)
+}

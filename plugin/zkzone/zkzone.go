@@ -1,0 +1,160 @@
+// Package zkzone is a CoreDNS plugin that serves zones followed live from a
+// popdns store (a ZooKeeper ensemble or a directory). Every query is answered
+// from memory; the store is never asked for one.
+package zkzone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/edge"
+	"github.com/popdns/popdns/internal/zone"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/metrics"
+	"github.com/coredns/coredns/plugin/pkg/fall"
+	"github.com/coredns/coredns/request"
+
+	"github.com/miekg/dns"
+)
+
+const pluginName = "zkzone"
+
+// ZkZone serves the zones of one server block. It is the block's
+// edge.Provider.
+type ZkZone struct {
+	Next plugin.Handler
+	Fall fall.F
+
+	cfg            edge.Config
+	origins        []string // as in the Corefile: absolute, lower case
+	startupTimeout time.Duration
+	maxStale       time.Duration // 0: serve for ever
+
+	hold      *hold
+	startOnce sync.Once
+	startErr  error
+	source    *edge.Source
+	zones     map[string]*edge.Dataset[*zone.Snapshot] // by origin; set by EdgeSource, before serving
+}
+
+var (
+	_ plugin.Handler = (*ZkZone)(nil)
+	_ edge.Provider  = (*ZkZone)(nil)
+)
+
+// Name implements plugin.Handler.
+func (z *ZkZone) Name() string { return pluginName }
+
+// errNoData makes a SERVFAIL explain itself in the errors plugin's log.
+var (
+	errNoData = errors.New("no data for the zone yet: neither the store nor the disk cache had any")
+	errStale  = errors.New("data older than max_stale: the store has been out of reach too long")
+)
+
+// results are reused: a Result's slices grow once to the size that answers
+// need.
+var results = sync.Pool{New: func() any { return new(zone.Result) }}
+
+// ServeDNS implements plugin.Handler.
+func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	state := request.Request{W: w, Req: r}
+	origin := plugin.Zones(z.origins).Matches(state.Name())
+	if origin == "" {
+		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
+	}
+	if r.Opcode != dns.OpcodeQuery {
+		return dns.RcodeNotImplemented, nil
+	}
+	qtype := state.QType()
+	if qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
+		// The transfer plugin stands above us; a transfer that comes this far
+		// was not allowed there.
+		return dns.RcodeRefused, nil
+	}
+
+	version, err := z.version(origin)
+	if err != nil {
+		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %w", origin, err)
+	}
+	qname, err := zone.ParseName(state.QName())
+	if err != nil {
+		return dns.RcodeFormatError, nil
+	}
+
+	res := results.Get().(*zone.Result)
+	defer results.Put(res)
+	version.Value.Lookup(zone.Question{Name: qname, Type: qtype, DO: state.Do()}, edge.PickerFrom(ctx), res)
+	answers.WithLabelValues(metrics.WithServer(ctx), origin, res.Kind.String()).Inc()
+	if res.Kind == zone.NXDomain && z.Fall.Through(state.Name()) {
+		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
+	}
+
+	m := new(dns.Msg)
+	m.SetReply(r)
+	m.Rcode = res.Rcode
+	m.Authoritative = res.Authoritative
+	if err := res.Fill(m, state.QName()); err != nil {
+		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %s %s: %w", origin, state.QName(), state.Type(), err)
+	}
+	if err := w.WriteMsg(m); err != nil {
+		return dns.RcodeServerFailure, err
+	}
+	return dns.RcodeSuccess, nil
+}
+
+// version returns what to answer from: one atomic load, so that an answer
+// belongs to exactly one version of the zone.
+func (z *ZkZone) version(origin string) (*dataset.Version[*zone.Snapshot], error) {
+	data := z.zones[origin]
+	if data == nil {
+		return nil, errNoData
+	}
+	v := data.Current()
+	if v == nil {
+		return nil, errNoData
+	}
+	if z.maxStale > 0 {
+		now := time.Now()
+		if now.Sub(z.source.Freshness(v, now).LastContact) > z.maxStale {
+			return nil, errStale
+		}
+	}
+	return v, nil
+}
+
+// CacheBypassZones keeps the stock cache plugin in front of us from storing
+// our answers: it would replay one client's PoP to another. It is found by
+// its signature (cache.ZoneBypasser); zones as in the Corefile.
+func (z *ZkZone) CacheBypassZones() []string { return z.origins }
+
+// Origins implements edge.Provider.
+func (z *ZkZone) Origins() []zone.Name {
+	names := make([]zone.Name, 0, len(z.origins))
+	for _, o := range z.origins {
+		names = append(names, zone.MustParseName(o))
+	}
+	return names
+}
+
+// EdgeSource implements edge.Provider.
+func (z *ZkZone) EdgeSource() (*edge.Source, error) {
+	z.startOnce.Do(func() {
+		src, err := sources.acquire(z.cfg)
+		if err != nil {
+			z.startErr = err
+			return
+		}
+		z.source = src
+		z.zones = make(map[string]*edge.Dataset[*zone.Snapshot], len(z.origins))
+		for _, o := range z.origins {
+			z.zones[o] = src.Zone(zone.MustParseName(o)) // checked by parse
+		}
+		z.startErr = z.hold.keep(z.cfg)
+	})
+	return z.source, z.startErr
+}
