@@ -1,0 +1,59 @@
+# popdns: `make run` shows it, `make test` proves it, `make help` lists the rest.
+
+SHELL     := bash
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO        ?= go
+LDFLAGS   := -s -w -X main.version=$(VERSION) -X github.com/coredns/coredns/coremain.GitCommit=$(VERSION)
+GOFLAGS_B := -trimpath -tags grpcnotrace -ldflags "$(LDFLAGS)"
+GOLANGCI  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME  ?= 30s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## bin/coredns (drop-in) and bin/popctl
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_B) -o bin/coredns ./build
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_B) -o bin/popctl ./cmd/popctl
+
+.PHONY: run
+run: build ## serve the example zone on port 1053 from a directory store, no other server needed
+	@build/run.sh dir
+
+.PHONY: run-zk
+run-zk: build deps ## the same on a real local ZooKeeper
+	@build/run.sh zk
+
+.PHONY: deps
+deps: ## install what the tests need (Debian packages), or say what is missing
+	@build/deps.sh
+
+.PHONY: test
+test: deps ## all tests, against a real ZooKeeper too (POPDNS_SKIP_ZK=1 leaves those out)
+	$(GO) test -timeout 9m ./...
+
+.PHONY: race
+race: deps ## the packages of our own under the race detector
+	$(GO) test -race -timeout 15m ./internal/... ./plugin/...
+
+.PHONY: lint
+lint: ## golangci-lint with CoreDNS's own rules
+	$(GO) vet ./...
+	$(GO) run $(GOLANGCI) run ./...
+
+.PHONY: bench
+bench: ## benchmarks; servers are compared with the stock file plugin in the same run
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+	$(GO) test -run '^$$' -bench . -benchtime 5x ./test/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@build/fuzz.sh $(FUZZTIME)
+
+.PHONY: clean
+clean: ## remove bin/ and what `make run` left in run/
+	rm -rf bin run

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Makes sure that what the tests start is installed: a real ZooKeeper, NSD, dig.
+# As root on Debian it installs them; otherwise it says what to install.
+set -euo pipefail
+
+missing=()
+[[ -e /usr/share/java/zookeeper.jar ]] || missing+=(zookeeper)
+[[ -e /usr/share/java/slf4j-simple.jar || -e /usr/share/java/slf4j-log4j12.jar ]] || missing+=(libslf4j-java)
+command -v java >/dev/null || missing+=(default-jre-headless)
+command -v nsd >/dev/null || [[ -x /usr/sbin/nsd ]] || missing+=(nsd)
+command -v dig >/dev/null || missing+=(dnsutils)
+if [[ ${POPDNS_SKIP_ZK:-} == 1 ]]; then
+    echo "POPDNS_SKIP_ZK=1: tests against ZooKeeper are left out"
+    missing=($(printf '%s\n' "${missing[@]}" | grep -vE 'zookeeper|slf4j|jre' || true))
+fi
+[[ ${#missing[@]} == 0 ]] && exit 0
+
+install=(apt-get install -y --no-install-recommends "${missing[@]}")
+if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+    echo "missing: ${missing[*]}" >&2
+    echo "install them with: sudo ${install[*]}" >&2
+    echo "(or leave out what needs ZooKeeper: POPDNS_SKIP_ZK=1 make test)" >&2
+    exit 1
+fi
+echo "installing ${missing[*]}"
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${install[@]}" >/dev/null
