@@ -45,6 +45,9 @@ records of NAME, or those of TYPE. With --serial it is an earlier version, if th
 				if err != nil {
 					return err
 				}
+				if err := f.Check(v.Value); err != nil {
+					return err
+				}
 				if a.output == "json" {
 					view, err := publish.ViewZone(v, f)
 					return errors.Join(err, a.printJSON(view))

@@ -14,11 +14,47 @@ type attempt[V any] struct {
 	w     *Writer[V]
 	c     Commit
 	edit  func(cur *Version[V]) (V, error)
-	fence store.Op
+	guard guard
 	rev   Revision // its commit id is the same in every try: a late success of an earlier try is recognised
 
 	sent      *plan[V] // the last one whose outcome is unknown
 	logExists bool     // the next serial's log node is taken: an image needs none
+}
+
+// A guard makes a commit exclusive. Its first operation stands before all that changes something.
+type guard struct {
+	first store.Op  // the held lock's fence, or the taking of the lock
+	last  *store.Op // the giving back of a lock that is taken for one commit only
+}
+
+// errNeedsLock says that a commit can't take the lock in passing: somebody holds it, or more than one write is to be done.
+var errNeedsLock = errors.New("the lock is needed")
+
+// passing tries the commit without holding the lock: a change that fits in one write takes and returns it in that write.
+func (a *attempt[V]) passing(ctx context.Context) (*Receipt, error) {
+	enter, leave, err := store.Passing(lockPath(a.w.ref.Path), a.c.By)
+	if err != nil {
+		return nil, err
+	}
+	a.guard = guard{enter, &leave}
+	return a.tries(ctx, errNeedsLock)
+}
+
+// locked makes the commit under the held lock.
+func (a *attempt[V]) locked(ctx context.Context, lock *store.Lock) (*Receipt, error) {
+	a.guard = guard{first: lock.Fence()}
+	return a.tries(ctx, ErrConflict)
+}
+
+// tries makes tries until one is decided; overtaken is the error when none is.
+func (a *attempt[V]) tries(ctx context.Context, overtaken error) (*Receipt, error) {
+	for range commitTries {
+		receipt, err := a.run(ctx)
+		if !errors.Is(err, errAgain) {
+			return receipt, err
+		}
+	}
+	return nil, overtaken
 }
 
 // run makes one try. errAgain means that somebody else changed something that the commit was built on.
@@ -44,6 +80,9 @@ func (a *attempt[V]) run(ctx context.Context) (*Receipt, error) {
 	}
 	if p == nil {
 		return unchanged(head), nil
+	}
+	if p.image && a.guard.last != nil {
+		return nil, errNeedsLock
 	}
 	if p.image {
 		if err := a.writeImage(ctx, p, head == nil); err != nil {
@@ -97,7 +136,7 @@ func (a *attempt[V]) writeImage(ctx context.Context, p *plan[V], first bool) err
 			}
 		}
 	}
-	iw := imageWriter[V]{s: w.s, ref: w.ref, guard: []store.Op{a.fence}, progress: a.c.Progress}
+	iw := imageWriter[V]{s: w.s, ref: w.ref, guard: []store.Op{a.guard.first}, progress: a.c.Progress}
 	gen, base, err := iw.write(ctx, p.value, p.head.Revision)
 	if err != nil {
 		return a.lost(err)
@@ -109,7 +148,7 @@ func (a *attempt[V]) writeImage(ctx context.Context, p *plan[V], first bool) err
 // lost says it plainly when a commit failed because the lock is gone.
 func (a *attempt[V]) lost(err error) error {
 	var op *store.OpError
-	if errors.As(err, &op) && op.Path == a.fence.Path && errors.Is(err, store.ErrNoNode) {
+	if errors.As(err, &op) && op.Path == a.guard.first.Path && errors.Is(err, store.ErrNoNode) {
 		return fmt.Errorf("%w: the lock was lost meanwhile: %w", ErrConflict, err)
 	}
 	return err
@@ -142,7 +181,9 @@ func (a *attempt[V]) failed(ctx context.Context, p *plan[V], err error) (*Receip
 	}
 	moved := errors.Is(err, store.ErrVersion) || errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrNoNode)
 	switch {
-	case op.Path == a.fence.Path:
+	case op.Path == a.guard.first.Path && a.guard.last != nil:
+		return nil, errNeedsLock
+	case op.Path == a.guard.first.Path:
 		// A commit of ours whose reply was lost may still have been the last thing under the lock.
 		if a.sent != nil {
 			return a.settle(ctx, a.lost(err))

@@ -35,7 +35,7 @@ func (p *plan[V]) cleanUp(ctx context.Context, a *attempt[V]) error {
 		return fmt.Errorf("collect old generations of %s: %w", path, err)
 	}
 	gens = gens[:keepGenerations(gens)]
-	c := collector{s: a.w.s, path: path, guard: []store.Op{a.fence}}
+	c := collector{s: a.w.s, path: path, guard: []store.Op{a.guard.first}}
 	if err := c.collect(ctx, gens); err != nil {
 		return fmt.Errorf("collect old generations of %s: %w", path, err)
 	}

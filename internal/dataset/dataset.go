@@ -10,7 +10,7 @@
 //	lock/            the committers' election
 //	spec             who may commit (see [Spec])
 //
-// A commit is one atomic write that checks the committer's lock, creates the log entry and sets the head at the version it
+// A commit is one atomic write that checks the committer's lock, or takes and returns it in passing, creates the log entry and sets the head at the version it
 // was read at; images are written and read back before. Readers go by the head alone, so nothing half written is ever seen,
 // and every version is proved by the hash of its set before it is used.
 //

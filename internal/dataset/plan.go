@@ -188,7 +188,7 @@ func (p *plan[V]) ops(ctx context.Context, a *attempt[V]) ([]store.Op, error) {
 	if p.raw, err = p.head.marshal(); err != nil {
 		return nil, err
 	}
-	ops := []store.Op{store.Check(clusterPath, p.cluster), a.fence}
+	ops := []store.Op{store.Check(clusterPath, p.cluster), a.guard.first}
 	if p.delta != nil {
 		e := entry{header: entryHeader{From: p.old.Serial, Revision: p.head.Revision}, delta: p.delta}
 		b, err := e.marshal()
@@ -218,6 +218,9 @@ func (p *plan[V]) ops(ctx context.Context, a *attempt[V]) ([]store.Op, error) {
 		if listing != nil && len(listing.Data) <= maxCatalogCommit {
 			ops = append(ops, *listing)
 		}
+	}
+	if a.guard.last != nil {
+		ops = append(ops, *a.guard.last)
 	}
 	p.bytes = 0
 	for _, op := range ops {

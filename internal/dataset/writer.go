@@ -101,8 +101,10 @@ func (w *Writer[V]) commit(ctx context.Context, c Commit, edit func(cur *Version
 	if len(c.By) > maxByBytes || len(c.Message) > maxMessageBytes {
 		return nil, fmt.Errorf("message of %d bytes by a name of %d, at most %d and %d", len(c.Message), len(c.By), maxMessageBytes, maxByBytes)
 	}
-	if _, err := ReadCluster(ctx, w.s); err != nil {
-		return nil, err // before the lock leaves nodes in a store that is not ours
+	a := &attempt[V]{w: w, c: c, edit: edit, rev: rev}
+	receipt, err := a.passing(ctx)
+	if !errors.Is(err, errNeedsLock) {
+		return receipt, err
 	}
 	lock, err := store.Acquire(ctx, w.s, lockPath(w.ref.Path), c.By)
 	if err != nil {
@@ -113,14 +115,7 @@ func (w *Writer[V]) commit(ctx context.Context, c Commit, edit func(cur *Version
 		defer cancel()
 		_ = lock.Release(ctx) // otherwise it ends with the session
 	}()
-	a := &attempt[V]{w: w, c: c, edit: edit, fence: lock.Fence(), rev: rev}
-	for range commitTries {
-		receipt, err := a.run(ctx)
-		if !errors.Is(err, errAgain) {
-			return receipt, err
-		}
-	}
-	return nil, ErrConflict
+	return a.locked(ctx, lock)
 }
 
 // state is what must be read before a commit, in one round trip's time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -242,10 +243,55 @@ func TestCommitOfAWriterThatLostItsLockFails(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return cur.Value.with("b=2"), nil
+		return cur.Value.with(strings.Repeat("b", MaxDeltaBytes) + "=2"), nil // an image, so the lock is held meanwhile
 	})
 	wantErr(t, err, ErrConflict)
 	wantItems(t, mustLoad(t, s), 1, of("a=1"))
+}
+
+func TestSmallCommitIsOneWriteAndWaitsForTheLocksHolder(t *testing.T) {
+	f := &faulty{Store: newStore(t)}
+	w := NewWriter[*pairs](f, testRef)
+	put(t, w, of("a=1"))
+	writes := make(chan int, 10)
+	f.set(func(f *faulty) {
+		f.onWrite = func(_ int, ops []store.Op) fault {
+			writes <- len(ops)
+			return fine
+		}
+	})
+	put(t, w, of("a=2"))
+	if len(writes) != 1 {
+		t.Errorf("a small change took %d writes, want 1", len(writes))
+	}
+	if left := children(t, f, "zones/example.org/lock"); len(left) != 0 {
+		t.Errorf("the lock is not given back: %v", left)
+	}
+
+	lock, err := store.Acquire(t.Context(), f.Store, "zones/example.org/lock", "somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := w.Commit(t.Context(), Commit{}, to(of("a=3")))
+		done <- err
+	}()
+	for range 3 { // the first change's write, then the attempts to pass and to acquire
+		<-writes
+	}
+	wantItems(t, mustLoad(t, f), 2, of("a=2")) // nothing went in under somebody else's lock
+	if err := lock.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, mustLoad(t, f), 3, of("a=3"))
+}
+
+func setsHead(ops []store.Op) bool {
+	return slices.ContainsFunc(ops, func(op store.Op) bool { return op.Path == "zones/example.org/head" })
 }
 
 func TestLostReplyNeverCommitsTwice(t *testing.T) {
@@ -260,7 +306,7 @@ func TestLostReplyNeverCommitsTwice(t *testing.T) {
 			lost := false
 			f.set(func(f *faulty) {
 				f.onWrite = func(_ int, ops []store.Op) fault {
-					if ops[len(ops)-1].Path == "zones/example.org/head" && !lost {
+					if setsHead(ops) && !lost {
 						lost = true
 						return c.how
 					}
@@ -286,7 +332,7 @@ func TestUnknownOutcomeIsSaidWhenTheStoreStaysAway(t *testing.T) {
 	defer cancel()
 	f.set(func(f *faulty) {
 		f.onWrite = func(_ int, ops []store.Op) fault {
-			if ops[len(ops)-1].Path != "zones/example.org/head" {
+			if !setsHead(ops) {
 				return fine
 			}
 			f.onRead = func(string, store.Node, error) (store.Node, error) {

@@ -96,6 +96,23 @@ func (f Filter) selects(set zone.RRset) bool {
 	return (f.Owner == "" || set.Owner == f.Owner) && (f.Type == 0 || set.Type == f.Type)
 }
 
+// Check returns an error that wraps ErrNoVariant when f selects nothing of s.
+func (f Filter) Check(s *zone.Snapshot) error {
+	if f == (Filter{}) {
+		return nil
+	}
+	for set := range s.RRsets() {
+		if f.selects(set) {
+			return nil
+		}
+	}
+	what := "records"
+	if f.Type != 0 {
+		what = TypeName(f.Type) + " records"
+	}
+	return fmt.Errorf("%s has no %s: %w", f.Owner, what, ErrNoVariant)
+}
+
 // WriteZone writes the selected part of a zone as a zone file; the whole of it is read back to the same zone.
 func WriteZone(w io.Writer, s *zone.Snapshot, f Filter) error {
 	var opts []zonefile.WriteOption

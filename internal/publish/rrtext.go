@@ -64,7 +64,7 @@ func weightOf(weights []uint32, i int) uint32 {
 }
 
 // ParseOwner reads NAME as a zone file would in the zone: "@" is the origin, a name without a dot at its end is relative to it. A name outside
-// the zone is an error.
+// the zone is an error, and so is one that has the zone in it but no dot at its end.
 func ParseOwner(name string, origin zone.Name) (zone.Name, error) {
 	abs := name
 	switch {
@@ -75,6 +75,9 @@ func ParseOwner(name string, origin zone.Name) (zone.Name, error) {
 	case dns.IsFqdn(name):
 	case origin == zone.Root:
 		abs = name + "."
+	case strings.HasSuffix("."+strings.ToLower(name)+".", "."+origin.String()):
+		// www.example.org.example.org. is what a zone file would make of it, and nobody's meaning.
+		return "", fmt.Errorf("name %q ends in the zone's own: write %q with a dot at its end, or leave the zone out of it", name, name+".")
 	default:
 		abs = name + "." + origin.String()
 	}

@@ -52,6 +52,7 @@ func TestParseRRsetNamesWhatIsWrong(t *testing.T) {
 		want string
 	}{
 		{RecordText{Name: "", TTL: "60", Type: "A"}, "name is empty: write @ for the zone itself"},
+		{RecordText{Name: "www.Example.ORG", TTL: "60", Type: "A"}, `name "www.Example.ORG" ends in the zone's own: write "www.Example.ORG." with a dot at its end, or leave the zone out of it`},
 		{RecordText{Name: "www.example.net.", TTL: "60", Type: "A"}, `name "www.example.net." is outside zone example.org.: leave out the dot at its end if it is relative`},
 		{RecordText{Name: "www", TTL: "-1", Type: "A"}, `ttl "-1" is not a number of seconds from 0 to 2147483647 (or like 5m, 1h, 2d)`},
 		{RecordText{Name: "www", TTL: "2147483648", Type: "A"}, `ttl "2147483648" is not a number of seconds from 0 to 2147483647 (or like 5m, 1h, 2d)`},

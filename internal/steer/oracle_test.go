@@ -174,6 +174,7 @@ func leafText(m *Map, l Leaf) string {
 // checkLeaf compares one lookup with the oracle: the list is the longest match's, the block has no other, its parent has.
 func checkLeaf(m *Map, p Plane, g *gold, a netip.Addr) error {
 	leaf := m.Lookup(p, a)
+	a = a.Unmap() // as Lookup does: a v4-mapped address is IPv4, and so is its block
 	got := leafText(m, leaf)
 	if want := g.list(a); got != want {
 		return fmt.Errorf("%s of %s: list %s, longest match has %s", p, a, got, want)

@@ -70,6 +70,18 @@ func Acquire(ctx context.Context, s Store, dir, who string) (*Lock, error) {
 	}
 }
 
+// Passing returns the operations that begin and end a commit which takes the lock of dir for itself alone: it fails with ErrExists, naming the first
+// operation, while somebody holds the lock, and with ErrNoNode when nobody ever held it. A change that needs no more than one commit is as exclusive
+// this way as under Acquire, for one write instead of three.
+func Passing(dir, who string) (enter, leave Op, err error) {
+	data, err := json.Marshal(holder{Who: who})
+	if err != nil {
+		return Op{}, Op{}, fmt.Errorf("lock %q: %w", dir, err)
+	}
+	path := Join(dir, holderName)
+	return Create(path, data), Delete(path, AnyVersion), nil
+}
+
 // wait returns when the holder node is gone, or when it turns out to be ours: a commit of unknown outcome may come true late.
 func (l *Lock) wait(ctx context.Context) (mine bool, err error) {
 	wctx, cancel := context.WithCancel(ctx)
