@@ -35,7 +35,7 @@ deps: ## install what the tests need (Debian packages), or say what is missing
 .PHONY: test
 test: deps ## all tests, against a real ZooKeeper too (POPDNS_SKIP_ZK=1 leaves those out)
 	@# The end-to-end tests run alone: one of them measures.
-	$(GO) test -timeout 9m $$($(GO) list ./... | grep -v /popdns/test)
+	$(GO) test -count=1 -timeout 9m $$($(GO) list ./... | grep -v /popdns/test)
 	$(GO) test -count=1 -timeout 9m ./test
 
 .PHONY: race

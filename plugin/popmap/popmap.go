@@ -31,7 +31,8 @@ type PopMap struct {
 	mapName  string   // for names that name none themselves; "" for none
 	fallback []string // PoP order where no map has data
 
-	source *edge.Source // set at start, before the first query
+	source  *edge.Source // set at start, before the first query
+	rewrite bool         // the rewrite plugin stands above us; set at start
 }
 
 var _ plugin.Handler = (*PopMap)(nil)
@@ -44,6 +45,11 @@ func (p *PopMap) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	state := request.Request{W: w, Req: r}
 	if plugin.Zones(p.zones).Matches(state.Name()) == "" {
 		return plugin.NextOrFailure(pluginName, p.Next, ctx, w, r)
+	}
+	if o := r.IsEdns0(); o != nil && p.rewrite {
+		// It may have edited the options, so their length on the wire tells
+		// nothing any more; 0 says so. Packing sets it anew.
+		o.Hdr.Rdlength = 0
 	}
 	opt, present, err := ecs.FromMsg(r)
 	if err != nil {

@@ -230,6 +230,35 @@ func TestMalformedClientSubnetGetsFormErr(t *testing.T) {
 	}
 }
 
+func TestOptionsEditedByRewriteAreNoFormErr(t *testing.T) {
+	p, _ := newPopMap(t)
+	edited := func() *dns.Msg {
+		q := new(dns.Msg)
+		q.SetQuestion("www.example.org.", dns.TypeA)
+		q.SetEdns0(1232, false)
+		opt := q.IsEdns0()
+		subnet := v4("44.1.2.0", 24)
+		subnet.Code = dns.EDNS0SUBNET
+		opt.Option = []dns.EDNS0{subnet}
+		opt.Hdr.Rdlength = 4 // of an option that the client sent, and rewrite replaced
+		return q
+	}
+	ask := func() *dns.Msg {
+		rec := dnstest.NewRecorder(&client{addr: "192.0.2.200"})
+		if _, err := p.ServeDNS(t.Context(), rec, edited()); err != nil {
+			t.Fatal(err)
+		}
+		return rec.Msg
+	}
+	if m := ask(); m.Rcode != dns.RcodeFormatError {
+		t.Errorf("lengths that differ, without rewrite: got %s, want FORMERR", dns.RcodeToString[m.Rcode])
+	}
+	p.rewrite = true
+	if m := ask(); addresses(m) != "10.0.0.2" {
+		t.Errorf("behind rewrite: got %s %q, want 10.0.0.2", dns.RcodeToString[m.Rcode], addresses(m))
+	}
+}
+
 func TestDrainedPoPIsPassedOverAtOnce(t *testing.T) {
 	p, st := newPopMap(t)
 	ask := func() string {

@@ -34,6 +34,7 @@ func setup(c *caddy.Controller) error {
 			return plugin.Error(pluginName, err)
 		}
 		p.source = src
+		p.rewrite = cfg.Handler("rewrite") != nil
 		if p.mapName != "" {
 			src.FollowMap(p.mapName)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/store/storeurl"
 	"github.com/popdns/popdns/internal/zone"
 
@@ -95,7 +96,7 @@ func parse(c *caddy.Controller) (*ZkZone, error) {
 	if z.cfg.URL == "" {
 		return nil, c.Errf("source is missing: say where the zones are, e.g. 'source zk://10.0.0.1:2181,10.0.0.2:2181/popdns' or 'source dir:///var/lib/popdns'")
 	}
-	return z, nil
+	return z, claimCache(c, z.cfg)
 }
 
 func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
@@ -139,6 +140,26 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 		}
 		z.maxStale = d
 	}
+	return nil
+}
+
+type cachesKey struct{}
+
+// claimCache refuses a cache directory that another block of this Corefile
+// gives to another source: each would overwrite what the other keeps.
+func claimCache(c *caddy.Controller, cfg edge.Config) error {
+	if cfg.CacheDir == "" {
+		return nil
+	}
+	claimed, ok := c.Get(cachesKey{}).(map[string]string)
+	if !ok {
+		claimed = map[string]string{}
+		c.Set(cachesKey{}, claimed)
+	}
+	if url, ok := claimed[cfg.CacheDir]; ok && url != cfg.URL {
+		return c.Errf("cache %s belongs to source %s already: give each source a cache of its own", cfg.CacheDir, url)
+	}
+	claimed[cfg.CacheDir] = cfg.URL
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/popdns/popdns/internal/edge"
+
 	"github.com/coredns/caddy"
 )
 
@@ -64,5 +66,23 @@ func TestParse(t *testing.T) {
 				t.Errorf("Parse %q: got %+v", tc.input, z)
 			}
 		})
+	}
+}
+
+func TestOneCacheForTwoSourcesIsRefused(t *testing.T) {
+	c := caddy.NewTestController("dns", "zkzone {\nsource dir:///srv/a\ncache /var/cache/x\n}")
+	c.ServerBlockKeys = []string{"example.org"}
+	if _, err := parse(c); err != nil {
+		t.Fatal(err)
+	}
+	claim := func(url, dir string) error { return claimCache(c, edge.Config{URL: url, CacheDir: dir}) }
+	if err := claim("dir:/srv/a", "/var/cache/x"); err != nil {
+		t.Errorf("the same source and cache in another block: %v", err)
+	}
+	if err := claim("dir:/srv/b", "/var/cache/x"); err == nil || !strings.Contains(err.Error(), "belongs to source dir:/srv/a already") {
+		t.Errorf("another source with the same cache: got error %v", err)
+	}
+	if err := claim("dir:/srv/b", "/var/cache/y"); err != nil {
+		t.Errorf("another source with a cache of its own: %v", err)
 	}
 }
