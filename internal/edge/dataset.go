@@ -35,9 +35,9 @@ func (d *Dataset[V]) Wait(ctx context.Context) error {
 	}
 }
 
-// settle returns once there is a version or it is known that none has been
+// Settle returns once there is a version or it is known that none has been
 // published, or with the context's error.
-func (d *Dataset[V]) settle(ctx context.Context) error {
+func (d *Dataset[V]) Settle(ctx context.Context) error {
 	select {
 	case <-d.settled:
 		return nil

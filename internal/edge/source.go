@@ -160,11 +160,11 @@ func (s *Source) PoPs() *Dataset[*steer.PoPs] { return s.pops }
 // clients by nothing. It returns the context's error otherwise.
 func (s *Source) Settle(ctx context.Context) error {
 	for _, m := range s.Maps() {
-		if err := m.settle(ctx); err != nil {
+		if err := m.Settle(ctx); err != nil {
 			return err
 		}
 	}
-	return s.pops.settle(ctx)
+	return s.pops.Settle(ctx)
 }
 
 // Status is the store's.
