@@ -67,6 +67,10 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 			}
 			_, items := ref.Codec.Sum(v.Value)
 			s.obs.Switched(Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items})
+			select {
+			case s.switched <- struct{}{}:
+			default:
+			}
 			first.Do(func() { close(d.first) })
 			settled.Do(func() { close(d.settled) })
 		},

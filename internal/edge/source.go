@@ -50,6 +50,7 @@ type Source struct {
 	pops    *Dataset[*steer.PoPs]
 
 	heartbeat atomic.Pointer[Heartbeat]
+	switched  chan struct{} // tells trim that a version was switched
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -61,7 +62,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 	if _, err := storeurl.Parse(cfg.URL); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
-	s := &Source{cfg: cfg, obs: obs, store: newDeferred(), zones: map[zone.Name]*Dataset[*zone.Snapshot]{}}
+	s := &Source{cfg: cfg, obs: obs, store: newDeferred(), zones: map[zone.Name]*Dataset[*zone.Snapshot]{}, switched: make(chan struct{}, 1)}
 	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.CacheDir != "" {
@@ -76,6 +77,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}}, hooks[*steer.PoPs]{})
 	s.wg.Go(s.openStore)
 	s.wg.Go(s.watchHeartbeat)
+	s.wg.Go(func() { s.trim(s.ctx) })
 	return s, nil
 }
 
