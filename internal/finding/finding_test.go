@@ -47,9 +47,26 @@ func TestFaultsAreToldInOrderOfFileAndLine(t *testing.T) {
 	l.Add(0, "d")
 	l.AddAt(Position{File: "inc", Line: 2}, "e")
 	l.Add(3, "f, found second")
-	want := "main: d\nmain:3: c, found first\nmain:3: f, found second\nmain:12: a\ninc:2: e\ninc:5: b"
+	l.AddAt(Position{File: "other", Line: 1}, "g")
+	want := "main: d\nmain:3: c, found first\nmain:3: f, found second\nmain:12: a\ninc:2: e\ninc:5: b\nother:1: g"
 	if got := l.Err().Error(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestFaultsOfOneLineStayInTheOrderInWhichTheyWereFound(t *testing.T) {
+	l := &List{File: "z"}
+	for n := range MaxListed {
+		l.Add(2-n%2, "%d", n)
+	}
+	var want []string
+	for _, first := range []int{1, 0} {
+		for n := first; n < MaxListed; n += 2 {
+			want = append(want, fmt.Sprintf("z:%d: %d", 2-first, n))
+		}
+	}
+	if got := l.Err().Error(); got != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 }
 

@@ -21,11 +21,17 @@ func TestNearestFindsWhatWasProbablyMeant(t *testing.T) {
 	if got := Nearest("ams", []string{"ams1", "ams2"}); got != "ams1" {
 		t.Errorf("of two that are as near: got %q, want the first", got)
 	}
-	if got := Nearest("a", []string{strings.Repeat("a", maxWord+1)}); got != "" {
-		t.Errorf("a known word beyond the bound: got %q", got)
-	}
 	if got := Nearest("a", nil); got != "" {
 		t.Errorf("nothing known: got %q", got)
+	}
+}
+
+func TestNearestComparesNoWordBeyondTheBound(t *testing.T) {
+	short, long, beyond := strings.Repeat("a", maxWord-1), strings.Repeat("a", maxWord), strings.Repeat("a", maxWord+1)
+	for _, c := range []struct{ word, known, want string }{{short, long, long}, {long, short, short}, {long, beyond, ""}, {beyond, long, ""}} {
+		if got := Nearest(c.word, []string{c.known}); got != c.want {
+			t.Errorf("%d octets, %d known: got %q, want %q", len(c.word), len(c.known), got, c.want)
+		}
 	}
 }
 
