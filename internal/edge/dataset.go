@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/zone"
@@ -58,6 +59,7 @@ type hooks[V any] struct {
 func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 	d := &Dataset[V]{path: ref.Path, first: make(chan struct{}), settled: make(chan struct{})}
 	var first, settled sync.Once
+	var before uint32 // serial of the version before; no dataset has serial 0
 	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
 		Cache:  s.cache,
 		Accept: h.accept,
@@ -66,7 +68,12 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 				h.switched(v)
 			}
 			_, items := ref.Codec.Sum(v.Value)
-			s.obs.Switched(Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items})
+			sw := Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items}
+			if before != 0 && before != v.Head.Serial {
+				sw.Behind = max(0, time.Since(v.Head.Published))
+			}
+			before = v.Head.Serial
+			s.obs.Switched(sw)
 			select {
 			case s.switched <- struct{}{}:
 			default:
