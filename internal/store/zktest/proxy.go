@@ -35,7 +35,10 @@ const (
 )
 
 // link is one proxied connection.
-type link struct{ client, server net.Conn }
+type link struct {
+	client, server net.Conn
+	greeting       handshake
+}
 
 func (l *link) close() {
 	_ = l.client.Close()
@@ -143,7 +146,7 @@ func (p *Proxy) serve(client net.Conn) {
 		_ = client.Close()
 		return
 	}
-	l := &link{client, server}
+	l := &link{client: client, server: server}
 	p.mu.Lock()
 	p.links[l] = true
 	if p.closed || p.mode == cut {
@@ -165,6 +168,11 @@ func (p *Proxy) copy(l *link, dst io.Writer, src io.Reader, replies bool) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := src.Read(buf)
+		if replies {
+			p.mu.Lock()
+			l.greeting.see(buf[:n])
+			p.mu.Unlock()
+		}
 		if n > 0 && p.mayPass(replies, n) {
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return
