@@ -69,6 +69,8 @@ type publisher struct {
 	committed atomic.Int64
 	failed    atomic.Int64
 
+	every atomic.Int64 // pause between two, in nanoseconds
+
 	mu   sync.Mutex // held while a version is committed
 	stop chan struct{}
 	done sync.WaitGroup
@@ -88,6 +90,7 @@ func newPublisher(t *testing.T, servers []string) *publisher {
 		t.Fatal(err)
 	}
 	p := &publisher{st: st, writer: dataset.NewWriter(store.Store(st), zoneRef)}
+	p.every.Store(int64(publishEvery))
 	p.must(t, filler)
 	return p
 }
@@ -124,7 +127,7 @@ func (p *publisher) start(t *testing.T) {
 				return
 			case <-ctx.Done():
 				return
-			case <-time.After(publishEvery):
+			case <-time.After(time.Duration(p.every.Load())):
 			}
 			if err := p.commit(ctx, filler); err != nil {
 				p.failed.Add(1)

@@ -56,12 +56,10 @@ func newRig(t *testing.T) *rig {
 func newStore(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, zk: zktest.StartEnsemble(t, 3), cache: t.TempDir(), addr: freeAddr(t), pprof: freeAddr(t)}
-	var servers []string
 	for _, s := range r.zk.Servers {
 		r.proxies = append(r.proxies, zktest.NewProxy(t, s.Addr()))
-		servers = append(servers, s.Addr())
 	}
-	r.pub = newPublisher(t, servers)
+	r.pub = newPublisher(t, servers(r.zk))
 	return r
 }
 
@@ -154,8 +152,14 @@ func (r *rig) frozen(serial uint32) {
 // no more goroutines, descriptors and memory than at the start.
 func (r *rig) finish() {
 	r.t.Helper()
+	r.finishWith(filler)
+}
+
+// finishWith is finish for a zone of another size.
+func (r *rig) finishWith(rrsets int) {
+	r.t.Helper()
 	r.converge("when all is well again")
-	r.pub.must(r.t, filler)
+	r.pub.must(r.t, rrsets)
 	r.converge("after one more commit")
 	eventually(r.t, "nothing has grown", func() error { return r.measure().grownSince(r.before) })
 	r.load.halt(r.t)
@@ -296,4 +300,3 @@ func freeAddr(t *testing.T) string {
 	t.Fatal("no port is free for both UDP and TCP")
 	return ""
 }
-
