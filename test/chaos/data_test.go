@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -253,6 +254,7 @@ func TestBaseDeletedWhileItIsLoaded(t *testing.T) {
 	r.pub.must(t, filler+many)
 	r.converge("once the publisher has calmed down")
 	r.load.allowed.Store(false)
+	t.Logf("%d bases were collected while they were loaded", len(r.server.log.lines("(base)")))
 	r.before = r.measure()
 	r.finishWith(filler + many)
 }
@@ -306,7 +308,7 @@ func TestClocksThatAreAnHourOffRefuseNothing(t *testing.T) {
 		want := fmt.Sprint(stamp.Unix())
 		eventually(t, "the TXT has the stamp", func() error {
 			txt, err := r.freshness()
-			if err == nil && (txt[0] != want || !contains(txt, "published="+want) || !contains(txt, "state=live")) {
+			if err == nil && (txt[0] != want || !slices.Contains(txt, "published="+want) || !slices.Contains(txt, "state=live")) {
 				err = fmt.Errorf("want %s, it says %q", want, txt)
 			}
 			return err
@@ -318,15 +320,6 @@ func TestClocksThatAreAnHourOffRefuseNothing(t *testing.T) {
 	r.pub.set(t, "head", good)
 	r.pub.start(t)
 	r.finish()
-}
-
-func contains(txt []string, want string) bool {
-	for _, s := range txt {
-		if s == want {
-			return true
-		}
-	}
-	return false
 }
 
 // refusal waits for the log line of a refusal for the reason.
@@ -345,7 +338,7 @@ func (r *rig) state(want string) {
 	r.t.Helper()
 	eventually(r.t, "state="+want, func() error {
 		txt, err := r.freshness()
-		if err == nil && !contains(txt, "state="+want) {
+		if err == nil && !slices.Contains(txt, "state="+want) {
 			err = fmt.Errorf("the TXT is %q", txt)
 		}
 		return err
@@ -367,7 +360,7 @@ func (r *rig) freshness() ([]string, error) {
 
 // servers are the addresses of an ensemble's members.
 func servers(e *zktest.Ensemble) []string {
-	var addrs []string
+	addrs := make([]string, 0, len(e.Servers))
 	for _, s := range e.Servers {
 		addrs = append(addrs, s.Addr())
 	}

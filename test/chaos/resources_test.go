@@ -31,8 +31,8 @@ func (now resources) grownSince(before resources) error {
 	return nil
 }
 
-func (r resources) String() string {
-	return fmt.Sprintf("%d goroutines, %d descriptors, %d KiB of heap", r.goroutines, r.descriptors, r.heap>>10)
+func (now resources) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d KiB of heap", now.goroutines, now.descriptors, now.heap>>10)
 }
 
 var (
