@@ -65,6 +65,7 @@ type publisher struct {
 	st     *zk.Store
 	writer *dataset.Writer[*zone.Snapshot]
 
+	force     bool          // commits override guards, and what can't be loaded
 	last      atomic.Uint32 // serial of the newest version that was tried
 	committed atomic.Int64
 	failed    atomic.Int64
@@ -102,7 +103,7 @@ func (p *publisher) commit(ctx context.Context, rrsets int) error {
 	n := p.last.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err := p.writer.Commit(ctx, dataset.Commit{By: "chaos", MinSerial: n}, func(*dataset.Version[*zone.Snapshot]) (*zone.Snapshot, error) {
+	_, err := p.writer.Commit(ctx, dataset.Commit{By: "chaos", MinSerial: n, Force: p.force}, func(*dataset.Version[*zone.Snapshot]) (*zone.Snapshot, error) {
 		return snapshot(n, rrsets)
 	})
 	return err

@@ -152,14 +152,8 @@ func (r *rig) frozen(serial uint32) {
 // no more goroutines, descriptors and memory than at the start.
 func (r *rig) finish() {
 	r.t.Helper()
-	r.finishWith(filler)
-}
-
-// finishWith is finish for a zone of another size.
-func (r *rig) finishWith(rrsets int) {
-	r.t.Helper()
 	r.converge("when all is well again")
-	r.pub.must(r.t, rrsets)
+	r.pub.must(r.t, filler)
 	r.converge("after one more commit")
 	eventually(r.t, "nothing has grown", func() error { return r.measure().grownSince(r.before) })
 	r.load.halt(r.t)
