@@ -37,6 +37,11 @@ test: deps ## all tests, against a real ZooKeeper too (POPDNS_SKIP_ZK=1 leaves t
 	@# The end-to-end tests run alone: one of them measures.
 	$(GO) test -count=1 -timeout 9m $$($(GO) list ./... | grep -v /popdns/test)
 	$(GO) test -count=1 -timeout 9m ./test
+	$(GO) test -count=1 -short -timeout 5m ./test/chaos
+
+.PHONY: chaos
+chaos: deps ## every fault of servers, network, data and disk, under load, on ensembles of three (8 min)
+	$(GO) test -count=1 -timeout 25m -v ./test/chaos
 
 .PHONY: race
 race: deps ## the packages of our own under the race detector

@@ -79,28 +79,48 @@ func (s *saver[V]) run(stop context.Context) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
 	defer cancel()
 	defer context.AfterFunc(stop, func() { time.AfterFunc(saveTimeout, cancel) })()
-	for {
+	retry := time.NewTimer(retryMax)
+	retry.Stop()
+	defer retry.Stop()
+	wake := s.wake
+	for failures := 0; ; {
 		select {
-		case <-s.wake:
-			s.flush(ctx)
+		case <-wake:
+		case <-retry.C:
 		case <-stop.Done():
 			s.flush(ctx)
 			return
 		}
+		if s.flush(ctx) {
+			failures, wake = 0, s.wake
+			continue
+		}
+		// A full disk is neither tried nor complained about at each version; and when it has room again, no version need come for it to be used.
+		retry.Reset(backoff(failures))
+		failures, wake = failures+1, nil
 	}
 }
 
-func (s *saver[V]) flush(ctx context.Context) {
+// flush writes what is pending. It reports false when that failed, and keeps it.
+func (s *saver[V]) flush(ctx context.Context) bool {
 	s.mu.Lock()
 	p := s.pending
 	s.pending = nil
 	s.mu.Unlock()
 	if p == nil {
-		return
+		return true
 	}
-	if err := s.save(ctx, p); err != nil {
-		s.fail(fmt.Errorf("disk cache: save %s serial %d: %w", s.ref.Path, p.version.Head.Serial, err))
+	err := s.save(ctx, p)
+	if err == nil {
+		return true
 	}
+	s.fail(fmt.Errorf("disk cache: save %s serial %d: %w", s.ref.Path, p.version.Head.Serial, err))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending == nil { // otherwise the newer one is enough: an image is written where its deltas don't reach
+		s.pending = p
+	}
+	return false
 }
 
 // saveTries bounds how often a save is repeated because another follower wrote at the same time.
@@ -114,6 +134,11 @@ func (s *saver[V]) save(ctx context.Context, p *save[V]) error {
 		switch {
 		case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrNoNode):
 			p.image = true // nodes that should not be there, or not be missing: a new image needs neither
+		case errors.Is(err, store.ErrCorrupt):
+			p.image = true
+			if err := s.repair(ctx); err != nil {
+				return err
+			}
 		case !errors.Is(err, store.ErrVersion):
 			return err
 		}
@@ -121,9 +146,29 @@ func (s *saver[V]) save(ctx context.Context, p *save[V]) error {
 	return err
 }
 
+// repair empties the nodes above head, images and log that can't be read: nothing could be created below them.
+func (s *saver[V]) repair(ctx context.Context) error {
+	for _, leaf := range []string{logDir(s.ref.Path), baseDir(s.ref.Path)} {
+		for path := leaf; ; path = store.Parent(path) {
+			if _, err := s.cache.Get(ctx, path); errors.Is(err, store.ErrCorrupt) {
+				if err := s.cache.Commit(ctx, store.Set(path, nil, store.AnyVersion)); err != nil {
+					return err
+				}
+			}
+			if path == "" {
+				break
+			}
+		}
+	}
+	return nil
+}
+
 func (s *saver[V]) try(ctx context.Context, p *save[V]) error {
 	node, err := s.cache.Get(ctx, headPath(s.ref.Path))
 	fresh := errors.Is(err, store.ErrNoNode)
+	if errors.Is(err, store.ErrCorrupt) {
+		node.Version, err = store.AnyVersion, nil
+	}
 	if err != nil && !fresh {
 		return err
 	}

@@ -3,6 +3,7 @@ package dataset
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,6 +116,36 @@ func TestFailingDiskIsToldAndNeverStopsTheFollower(t *testing.T) {
 	r.await(t, 2)
 	_ = r.stop()
 	wantItems(t, mustLoad(t, disk), 2, of("a=2"))
+}
+
+func TestFullDiskIsUsedAgainWithoutANewVersion(t *testing.T) {
+	live := newStore(t)
+	disk := &faulty{Store: openDir(t, t.TempDir())}
+	disk.onWrite = func(int, []store.Op) fault { return refused }
+	var told atomic.Int32
+	w := NewWriter(live, testRef)
+	put(t, w, of("a=0"))
+	r := follow(t, live, FollowOptions[*pairs]{Cache: disk, OnCacheError: func(error) { told.Add(1) }})
+	const versions = 50
+	for i := range versions {
+		put(t, w, of(fmt.Sprint("a=", i+1)))
+	}
+	r.await(t, versions+1)
+	if n := told.Load(); n > versions/2 {
+		t.Errorf("told %d times of one full disk during %d versions", n, versions)
+	}
+	disk.set(func(f *faulty) { f.onWrite = nil })
+	began := time.Now()
+	for {
+		v, err := Load(t.Context(), disk, testRef)
+		if err == nil && v.Head.Serial == versions+1 {
+			break
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("the version is not in the cache: %v", err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func TestTwoFollowersShareACacheDuringReload(t *testing.T) {

@@ -20,7 +20,8 @@ type Follower[V any] struct {
 	opts FollowOptions[V]
 	cur  atomic.Pointer[Version[V]]
 
-	cached atomic.Bool // the disk cache was loaded, so it is sound
+	cached   atomic.Bool // the disk cache was loaded, so it is sound
+	refusing atomic.Bool // the newest head was refused
 
 	// Below: only Run's goroutine.
 	failures int // in a row, of reading it
@@ -85,6 +86,10 @@ func NewFollower[V any](s store.Store, ref Ref[V], o FollowOptions[V]) *Follower
 func (f *Follower[V]) Current() *Version[V] {
 	return f.cur.Load()
 }
+
+// Refusing tells that the newest head in the store was refused, or is gone: Current is the last good version, and what is published does not reach it.
+// It may be called at any time by any goroutine.
+func (f *Follower[V]) Refusing() bool { return f.refusing.Load() }
 
 // LoadCache makes the version in the disk cache current, if there is none yet: call it before Run to serve while the store is
 // out of reach. ErrNoDataset means that the cache is empty, or that there is none; a damaged cache is told to OnCacheError too, and
@@ -177,6 +182,7 @@ func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *
 		return
 	}
 	f.failures, f.reported, f.absent = 0, report{}, false
+	f.refusing.Store(false)
 	if v == nil {
 		return
 	}
@@ -211,6 +217,7 @@ func (f *Follower[V]) failed(raw []byte, err error, retry *time.Timer) {
 }
 
 func (f *Follower[V]) report(head []byte, r Refusal) {
+	f.refusing.Store(true)
 	now := report{sha256.Sum256(head), r.Reason}
 	if f.reported != now {
 		f.reported = now

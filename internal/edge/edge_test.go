@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/edge/edgetest"
 	"github.com/popdns/popdns/internal/publish"
+	"github.com/popdns/popdns/internal/store"
 	"github.com/popdns/popdns/internal/zone"
 	"github.com/popdns/popdns/internal/zonefile"
 
@@ -63,7 +65,7 @@ func TestDiskCacheIsServedAtOnceAndConfirmedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := src.Zone(origin).Current()
-	if f := src.Freshness(v, time.Now()); f.State != edge.StateLive {
+	if f := src.Freshness(src.Zone(origin), v, time.Now()); f.State != edge.StateLive {
 		t.Errorf("state with the store in reach is %s, want live", f.State)
 	}
 	if err := dataset.Stamp(t.Context(), st, time.Now(), "test"); err != nil {
@@ -81,7 +83,7 @@ func TestDiskCacheIsServedAtOnceAndConfirmedLater(t *testing.T) {
 	if v == nil {
 		t.Fatal("the disk cache is not served at once")
 	}
-	f := src.Freshness(v, time.Now())
+	f := src.Freshness(src.Zone(origin), v, time.Now())
 	if f.State != edge.StateDisk || !f.Pulse {
 		t.Errorf("from the disk: state %s, pulse %t; want disk and the cached pulse", f.State, f.Pulse)
 	}
@@ -91,8 +93,66 @@ func TestDiskCacheIsServedAtOnceAndConfirmedLater(t *testing.T) {
 
 	src, _ = open(t, edge.Config{URL: st.URL(), CacheDir: cache})
 	until(t, "the store confirms what the cache had", func() bool {
-		return src.Freshness(src.Zone(origin).Current(), time.Now()).State == edge.StateLive
+		return src.Freshness(src.Zone(origin), src.Zone(origin).Current(), time.Now()).State == edge.StateLive
 	})
+}
+
+// TestFrozenZoneSaysSoAndAges: a pulse that goes on proves nothing of data that
+// what is published no longer reaches.
+func TestFrozenZoneSaysSoAndAges(t *testing.T) {
+	st := edgetest.New(t)
+	st.Zone(t, "example.org.", head)
+	src, obs := open(t, edge.Config{URL: st.URL()})
+	data := src.Zone(origin)
+	if err := data.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := dataset.Stamp(t.Context(), st, time.Now().Add(time.Hour), "test"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the pulse is seen", func() bool { return src.Heartbeat() != nil })
+	good, err := st.Get(t.Context(), "zones/example.org/head")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range []struct {
+		refusal string
+		op      store.Op
+	}{
+		{"refused zones/example.org (head)", store.Set("zones/example.org/head", []byte("junk"), store.AnyVersion)},
+		{"refused zones/example.org (cluster)", store.Set("zones/example.org/head", foreign(t, good.Data), store.AnyVersion)},
+	} {
+		if err := st.Commit(t.Context(), fault.op); err != nil {
+			t.Fatal(err)
+		}
+		until(t, fault.refusal, func() bool { return slices.Contains(obs.Lines(), fault.refusal) })
+		v := data.Current()
+		if f := src.Freshness(data, v, time.Now()); f.State != edge.StateFrozen || f.Pulse || !f.SourceTime.Equal(v.Head.SourceTime) {
+			t.Errorf("after %s: %+v, want frozen since the served version's %v", fault.refusal, f, v.Head.SourceTime)
+		}
+	}
+	if err := st.Commit(t.Context(), store.Set("zones/example.org/head", good.Data, store.AnyVersion)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the good head ends it", func() bool {
+		f := src.Freshness(data, data.Current(), time.Now())
+		return f.State == edge.StateLive && f.Pulse
+	})
+}
+
+// foreign returns the head as a head of another store.
+func foreign(t *testing.T, head []byte) []byte {
+	t.Helper()
+	h, err := dataset.ParseHead(head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Cluster = "00000000-0000-4000-8000-000000000000"
+	b, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestZoneThatShrinksByHalfIsRefusedUnlessForced(t *testing.T) {

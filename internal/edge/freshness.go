@@ -15,12 +15,16 @@ const (
 	StateLive  State = "live"  // verified against the store, which is in reach
 	StateStale State = "stale" // verified against the store once; now out of reach
 	StateDisk  State = "disk"  // from the disk cache, not yet compared with the store
+	// StateFrozen: the store is in reach, and what it has now was refused, or is gone.
+	StateFrozen State = "frozen"
 )
 
 // Freshness is what a server can prove about the age of a zone it serves.
 type Freshness struct {
 	// SourceTime is when the pipeline's writing end stamped the data: the
-	// heartbeat's time, or the served version's where there is no heartbeat.
+	// heartbeat's time, or the served version's where there is no heartbeat or
+	// the data are frozen: the pulse of a pipeline that doesn't reach them, or
+	// of another one, says nothing about their age.
 	SourceTime time.Time
 	// Pulse tells whether SourceTime is a heartbeat's.
 	Pulse bool
@@ -31,19 +35,23 @@ type Freshness struct {
 	LastContact time.Time
 }
 
-// Freshness reports on a zone's version as served at the time now.
-func (s *Source) Freshness(v *dataset.Version[*zone.Snapshot], now time.Time) Freshness {
+// Freshness reports on d's version v as served at the time now.
+func (s *Source) Freshness(d *Dataset[*zone.Snapshot], v *dataset.Version[*zone.Snapshot], now time.Time) Freshness {
 	f := Freshness{SourceTime: v.Head.SourceTime, State: StateDisk, LastContact: s.store.created}
 	if f.SourceTime.IsZero() {
 		f.SourceTime = v.Head.Published
 	}
-	beat := s.Heartbeat()
-	if beat != nil {
-		f.SourceTime, f.Pulse = beat.Stamped, true
+	frozen := d.follower.Refusing()
+	if beat := s.Heartbeat(); beat != nil {
+		if !frozen {
+			f.SourceTime, f.Pulse = beat.Stamped, true
+		}
 		f.LastContact = beat.Stamped
 	}
 	status := s.Status()
 	switch {
+	case frozen && status.Connected:
+		f.State, f.LastContact = StateFrozen, now
 	case v.Source == dataset.Live && status.Connected:
 		f.State, f.LastContact = StateLive, now
 	case v.Source == dataset.Live:

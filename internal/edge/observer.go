@@ -21,6 +21,9 @@ type Observer interface {
 	CacheFailed(path string, err error)
 	// StoreFailed: the store can't be opened yet, or following ended.
 	StoreFailed(err error)
+	// StoreConnection: the connection to the store came, went or has trouble.
+	// line says so; the same trouble comes at most once a minute.
+	StoreConnection(line string)
 }
 
 // Switch describes a version switch.

@@ -86,7 +86,9 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 func (s *Source) openStore() {
 	pause := 100 * time.Millisecond
 	for reported := false; ; {
-		st, err := storeurl.Open(s.cfg.URL, storeurl.Options{})
+		st, err := storeurl.Open(s.cfg.URL, storeurl.Options{
+			Logf: func(format string, args ...any) { s.obs.StoreConnection(fmt.Sprintf(format, args...)) },
+		})
 		if err == nil {
 			s.store.open(st)
 			return

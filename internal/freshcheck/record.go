@@ -14,7 +14,7 @@ import (
 type record struct {
 	source time.Time
 	serial string // as written; empty when the record has none
-	state  string // live, stale, disk
+	state  string // live, stale, disk, frozen
 }
 
 // parse reads the freshness record of an answer. With several TXT records that carry a source time the oldest one counts.

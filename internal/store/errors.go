@@ -16,6 +16,8 @@ var (
 	ErrTooLarge    = fmt.Errorf("larger than %d bytes or %d operations", MaxNodeBytes, MaxCommitOps)
 	ErrInvalidPath = errors.New("invalid path")
 	ErrReadOnly    = errors.New("store is read-only")
+	// ErrCorrupt means that a node is there and does not hold what was written. Who does not care for what it held may set or delete it at AnyVersion.
+	ErrCorrupt = errors.New("file is corrupt")
 )
 
 // What happened to the store itself.

@@ -50,7 +50,8 @@ func (f *Freshness) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	if !ours || r.Opcode != dns.OpcodeQuery {
 		return plugin.NextOrFailure(pluginName, f.Next, ctx, w, r)
 	}
-	version := f.source.Zone(origin).Current()
+	data := f.source.Zone(origin)
+	version := data.Current()
 	if version == nil {
 		return dns.RcodeServerFailure, fmt.Errorf("zone %s has no data yet", origin)
 	}
@@ -62,7 +63,7 @@ func (f *Freshness) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	case dns.TypeTXT, dns.TypeANY:
 		m.Answer = []dns.RR{&dns.TXT{
 			Hdr: dns.RR_Header{Name: state.QName(), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 0},
-			Txt: f.strings(version),
+			Txt: f.strings(data, version),
 		}}
 	default:
 		soa, err := noData(version.Value)
@@ -95,9 +96,9 @@ func noData(s *zone.Snapshot) ([]dns.RR, error) {
 // strings are the record's: the source time first and alone, so that a
 // one-line script can subtract it, then key=value, then a line for each map
 // and the PoP table.
-func (f *Freshness) strings(v *dataset.Version[*zone.Snapshot]) []string {
+func (f *Freshness) strings(d *edge.Dataset[*zone.Snapshot], v *dataset.Version[*zone.Snapshot]) []string {
 	now := f.now()
-	fresh := f.source.Freshness(v, now)
+	fresh := f.source.Freshness(d, v, now)
 	clock := "commit"
 	if fresh.Pulse {
 		clock = "heartbeat"

@@ -51,6 +51,9 @@ func (observer) StoreFailed(err error) {
 	log.Errorf("Store can't be read, still trying: %v", err)
 }
 
+// StoreConnection implements edge.Observer.
+func (observer) StoreConnection(line string) { log.Infof("Store connection: %s", line) }
+
 func orUnknown(by string) string {
 	if by == "" {
 		return "unknown"

@@ -120,7 +120,7 @@ func (z *ZkZone) version(origin string) (*dataset.Version[*zone.Snapshot], error
 	}
 	if z.maxStale > 0 {
 		now := time.Now()
-		if now.Sub(z.source.Freshness(v, now).LastContact) > z.maxStale {
+		if now.Sub(z.source.Freshness(data, v, now).LastContact) > z.maxStale {
 			return nil, errStale
 		}
 	}

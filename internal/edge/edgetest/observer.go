@@ -45,6 +45,9 @@ func (o *Observer) CacheFailed(path string, err error) { o.add("cache of %q: %v"
 // StoreFailed implements edge.Observer.
 func (o *Observer) StoreFailed(err error) { o.add("store: %v", err) }
 
+// StoreConnection implements edge.Observer.
+func (o *Observer) StoreConnection(line string) { o.add("connection: %s", line) }
+
 // Provider is an edge.Provider over a Source of its own, for the tests of
 // plugins that look for one.
 type Provider struct {

@@ -46,9 +46,9 @@ func (s *Store) recover() error {
 	if err != nil || changes == nil {
 		return err
 	}
-	if now, err := s.readRev(); err != nil {
+	if now, err := s.readRev(); err != nil && !errors.Is(err, errCorrupt) {
 		return err
-	} else if now < rev {
+	} else if now < rev || err != nil { // the journal's is the newest that ever was
 		if err := s.writeRev(rev); err != nil {
 			return err
 		}
@@ -157,6 +157,30 @@ func (s *Store) readRev() (int64, error) {
 		return 0, fmt.Errorf("%s: %w", f.Name(), errCorrupt)
 	}
 	return rev, nil
+}
+
+// revGap is more transactions than can have been forgotten with the counter: those after the newest that a node remembers, whose nodes are deleted.
+const revGap = 1 << 32
+
+// guessRev returns a number that no transaction had, for a store whose counter is corrupt: without it nothing could be written ever again, not even
+// by whoever wants to replace all there is, as a cache does. It reads every node's header.
+func (s *Store) guessRev() (int64, error) {
+	newest := int64(0)
+	err := fs.WalkDir(s.root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() || path == sessionsDir {
+			return err
+		}
+		if path == "." {
+			path = ""
+		}
+		r, err := s.readNode(path, false)
+		if errors.Is(err, errCorrupt) || errors.Is(err, store.ErrNoNode) {
+			return nil
+		}
+		newest = max(newest, r.modified)
+		return err
+	})
+	return newest + revGap, err
 }
 
 // writeRev overwrites the counter in place, durably, so that no number is used twice, whatever happens next.

@@ -67,6 +67,9 @@ type tx struct {
 // begin starts a commit with the next transaction number.
 func (s *Store) begin() (*tx, error) {
 	rev, err := s.readRev()
+	if errors.Is(err, errCorrupt) {
+		rev, err = s.guessRev()
+	}
 	if err != nil {
 		return nil, err
 	}

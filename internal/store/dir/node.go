@@ -30,7 +30,7 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // errCorrupt means that a file of the store does not hold what the store wrote.
-var errCorrupt = errors.New("file is corrupt")
+var errCorrupt = store.ErrCorrupt
 
 func encodeNode(r record) []byte {
 	b := make([]byte, 0, headerSize+len(r.data))

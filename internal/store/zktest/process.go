@@ -36,12 +36,18 @@ log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=%d{ISO8601} %-5p %c{1} %m%n
 `
 
+// configure writes what the server reads at its start.
 func (s *Server) configure() error {
-	conf := fmt.Sprintf(config, filepath.Join(s.dir, "data"), s.port)
-	if err := os.WriteFile(filepath.Join(s.dir, "zoo.cfg"), []byte(conf), 0o600); err != nil {
-		return err
+	for name, text := range map[string]string{
+		"zoo.cfg":          fmt.Sprintf(config, filepath.Join(s.dir, "data"), s.port) + s.member.config,
+		"log4j.properties": logConfig,
+		"data/myid":        fmt.Sprintln(s.member.id), // read by members of an ensemble only
+	} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(filepath.Join(s.dir, "log4j.properties"), []byte(logConfig), 0o600)
+	return nil
 }
 
 // process is a running Java virtual machine.
@@ -56,7 +62,7 @@ func startProcess(dir string, log io.Writer) (*process, error) {
 		return nil, err
 	}
 	cmd := exec.Command("java", //nolint:gosec,noctx // constant arguments but for our directory; it ends with kill
-		"-Xms32m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+		"-Xms16m", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dzookeeper.preAllocSize=4096", "-Dzookeeper.extendedTypesEnabled=true",
 		"-cp", dir+":"+jars, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(dir, "zoo.cfg"))
 	cmd.Dir = dir

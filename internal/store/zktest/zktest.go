@@ -32,13 +32,15 @@ const (
 // ErrNotInstalled means that Java or ZooKeeper's jars are missing.
 var ErrNotInstalled = errors.New("ZooKeeper is not installed: " + Install)
 
-// Server is one standalone ZooKeeper server. Its methods may be called from one goroutine at a time.
+// Server is one ZooKeeper server, alone or a member of an Ensemble. Its methods may be called from one goroutine at a time.
 type Server struct {
 	t    testing.TB // nil when started by StartIn
 	dir  string
 	log  io.Writer
 	port int
 	proc *process // nil while it does not run
+
+	member member // of an ensemble; the zero value of a server alone
 }
 
 // Start runs a server for the test and ends it, with SIGKILL, when the test is over. It returns when the server answers.
@@ -52,14 +54,20 @@ func Start(tb testing.TB) *Server {
 	if err != nil {
 		tb.Fatalf("start ZooKeeper (%s=1 skips this test): %v", SkipVariable, err)
 	}
+	s.endWith(tb)
+	return s
+}
+
+// endWith ties the server to a test.
+func (s *Server) endWith(tb testing.TB) {
+	tb.Helper()
 	s.t = tb
 	tb.Cleanup(func() {
 		_ = s.Kill()
 		if tb.Failed() {
-			tb.Logf("end of the ZooKeeper server's log:\n%s", s.logTail())
+			tb.Logf("end of the log of ZooKeeper at %s:\n%s", s.Addr(), s.logTail())
 		}
 	})
-	return s
 }
 
 // StartIn runs a server with its configuration, data and log in dir, which is created when missing; data that is there is used. log, when not nil,
@@ -124,7 +132,8 @@ func (s *Server) Stop() error { return s.signal(syscall.SIGSTOP) }
 // Cont wakes a frozen server.
 func (s *Server) Cont() error { return s.signal(syscall.SIGCONT) }
 
-// Restart starts the server again on the same port with its data, after killing it if it runs. It returns when the server answers.
+// Restart starts the server again on the same port with its data, after killing it if it runs. It returns when the server answers: a member of an
+// ensemble does so only with a majority, so after the loss of that use Ensemble.Restart.
 func (s *Server) Restart() error {
 	_ = s.Kill()
 	return s.check("restart", s.run())
@@ -133,8 +142,25 @@ func (s *Server) Restart() error {
 // Wipe kills the server if it runs and deletes its data, transaction numbers included. Restart starts it empty.
 func (s *Server) Wipe() error {
 	_ = s.Kill()
-	return s.check("wipe", os.RemoveAll(filepath.Join(s.dir, "data", "version-2")))
+	return s.check("wipe", os.RemoveAll(s.dataDir()))
 }
+
+// Backup kills the server if it runs and copies its data into dir, a new directory. Restart starts it again.
+func (s *Server) Backup(dir string) error {
+	_ = s.Kill()
+	return s.check("back up", os.CopyFS(dir, os.DirFS(s.dataDir())))
+}
+
+// Restore kills the server if it runs and puts the data of a Backup in the place of its own. Restart starts it with them.
+func (s *Server) Restore(dir string) error {
+	if err := s.Wipe(); err != nil {
+		return err
+	}
+	return s.check("restore", os.CopyFS(s.dataDir(), os.DirFS(dir)))
+}
+
+// dataDir holds the server's snapshots and transaction logs.
+func (s *Server) dataDir() string { return filepath.Join(s.dir, "data", "version-2") }
 
 func (s *Server) signal(sig syscall.Signal) error {
 	if s.proc == nil {
@@ -158,6 +184,18 @@ func (s *Server) check(what string, err error) error {
 
 // run starts the process and waits until it serves.
 func (s *Server) run() error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	if err := s.await(context.Background()); err != nil {
+		_ = s.Kill()
+		return err
+	}
+	return nil
+}
+
+// launch starts the process.
+func (s *Server) launch() error {
 	if err := s.configure(); err != nil {
 		return err
 	}
@@ -165,31 +203,39 @@ func (s *Server) run() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
-	defer cancel()
-	if err := s.await(ctx, proc); err != nil {
-		proc.kill()
-		return err
-	}
 	s.proc = proc
 	return nil
 }
 
-// await asks "srvr" until the server tells its mode. ("ruok" says imok before the data is loaded.)
-func (s *Server) await(ctx context.Context, proc *process) error {
+// await waits until the launched server tells its mode.
+func (s *Server) await(ctx context.Context) error {
 	const every = 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	for {
-		if answer, err := ask(ctx, s.Addr(), "srvr"); err == nil && bytes.Contains(answer, []byte("Mode:")) {
+		if s.mode(ctx) != "" {
 			return nil
 		}
 		select {
 		case <-time.After(every):
-		case <-proc.done:
+		case <-s.proc.done:
 			return errors.New("the server ended at once")
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not answer: %w", ctx.Err())
 		}
 	}
+}
+
+// mode asks "srvr" and returns "standalone", "leader" or "follower", "" when the server does not serve. ("ruok" says imok before the data is loaded,
+// and without a majority.)
+func (s *Server) mode(ctx context.Context) string {
+	answer, err := ask(ctx, s.Addr(), "srvr")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := bytes.Cut(answer, []byte("Mode: "))
+	mode, _, _ := bytes.Cut(rest, []byte("\n"))
+	return string(mode)
 }
 
 // ask sends one of the server's four-letter commands.
@@ -213,12 +259,25 @@ func ask(ctx context.Context, addr, command string) ([]byte, error) {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nothing to cancel
+	ports, err := freePorts(1)
 	if err != nil {
 		return 0, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	return ports[0], nil
+}
+
+// freePorts returns ports that were free, all at once, a moment ago.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nothing to cancel
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = l.Close() }()
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports, nil
 }
 
 func (s *Server) logTail() string {

@@ -1,8 +1,10 @@
 package zktest_test
 
 import (
+	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,4 +40,87 @@ func TestServerAnswersAgainAfterKillAndRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.Close()
+}
+
+func TestEnsembleElectsAnotherLeaderAndTakesTheOldOneBack(t *testing.T) {
+	began := time.Now()
+	e := zktest.StartEnsemble(t, 3)
+	t.Logf("three servers started in %v", time.Since(began))
+	first := e.Leader()
+	if err := first.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	began = time.Now()
+	if second := e.Leader(); second == first {
+		t.Error("a killed server is the leader")
+	}
+	t.Logf("another leader after %v", time.Since(began))
+	e.Restart()
+	if err := e.Follower().Backup(t.TempDir() + "/data"); err != nil {
+		t.Fatal(err)
+	}
+	e.Restart()
+	if n := strings.Count(e.URL("/x"), ","); n != 2 {
+		t.Errorf("URL is %q", e.URL("/x"))
+	}
+}
+
+func TestProxySlowsDownAndRedirects(t *testing.T) {
+	first, second := echo(t, "1"), echo(t, "2")
+	p := zktest.NewProxy(t, first)
+	const delay = 60 * time.Millisecond
+	p.Slow(delay, 0)
+	began := time.Now()
+	if got := roundTrip(t, p.Addr()); got != "1" {
+		t.Errorf("got %q from the first server", got)
+	}
+	if took := time.Since(began); took < 2*delay {
+		t.Errorf("a round trip with %v each way took %v", delay, took)
+	}
+	p.Heal()
+	p.Redirect(second)
+	if got := roundTrip(t, p.Addr()); got != "2" {
+		t.Errorf("got %q from the second server", got)
+	}
+}
+
+// echo answers each connection's first byte with what.
+func echo(t *testing.T, what string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := c.Read(make([]byte, 1)); err == nil {
+				_, _ = c.Write([]byte(what))
+			}
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); done.Wait() })
+	return l.Addr().String()
+}
+
+func roundTrip(t *testing.T, addr string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := c.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

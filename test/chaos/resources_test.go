@@ -1,0 +1,78 @@
+package chaos
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// resources are what a process must not use more and more of.
+type resources struct {
+	goroutines  int
+	descriptors int
+	heap        int64 // bytes that live after a collection
+}
+
+// slack is what queries that are in flight and a garbage collector make of noise.
+var slack = resources{goroutines: 12, descriptors: 8, heap: 8 << 20}
+
+func (now resources) grownSince(before resources) error {
+	if now.goroutines > before.goroutines+slack.goroutines ||
+		now.descriptors > before.descriptors+slack.descriptors ||
+		now.heap > before.heap+slack.heap {
+		return fmt.Errorf("%v, was %v", now, before)
+	}
+	return nil
+}
+
+func (now resources) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d KiB of heap", now.goroutines, now.descriptors, now.heap>>10)
+}
+
+var (
+	goroutineGroup = regexp.MustCompile(`(?m)^(\d+) @ `)
+	heapAlloc      = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
+)
+
+// measure asks the server's pprof plugin and the kernel. The goroutines of HTTP
+// servers don't count: they answer us.
+func (r *rig) measure() resources {
+	r.t.Helper()
+	var m resources
+	for group := range strings.SplitSeq(r.profile("goroutine?debug=1"), "\n\n") {
+		if n := goroutineGroup.FindStringSubmatch(group); n != nil && !strings.Contains(group, "net/http.") {
+			count, _ := strconv.Atoi(n[1])
+			m.goroutines += count
+		}
+	}
+	if n := heapAlloc.FindStringSubmatch(r.profile("heap?debug=1&gc=1")); n != nil {
+		m.heap, _ = strconv.ParseInt(n[1], 10, 64)
+	}
+	descriptors, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(r.server.cmd.Process.Pid), "fd"))
+	if err != nil || m.goroutines == 0 || m.heap == 0 {
+		r.t.Fatalf("the server's resources are not to be had: %v, %v", m, err)
+	}
+	m.descriptors = len(descriptors)
+	return m
+}
+
+func (r *rig) profile(what string) string {
+	r.t.Helper()
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + r.pprof + "/debug/pprof/" + what)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(b)
+}
