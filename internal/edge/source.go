@@ -48,6 +48,8 @@ type Source struct {
 	mapsMu  sync.Mutex                                      // for writers; a new zone version takes it while zonesMu may be held
 	maps    atomic.Pointer[map[string]*Dataset[*steer.Map]] // copied on write: read by every steered query
 	pops    *Dataset[*steer.PoPs]
+	feedsMu sync.Mutex // taken while zonesMu may be held, like mapsMu
+	feeds   map[zone.Name]*feeds
 
 	heartbeat atomic.Pointer[Heartbeat]
 	closeOnce sync.Once
@@ -61,7 +63,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 	if _, err := storeurl.Parse(cfg.URL); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
-	s := &Source{cfg: cfg, obs: obs, store: newDeferred(), zones: map[zone.Name]*Dataset[*zone.Snapshot]{}}
+	s := &Source{cfg: cfg, obs: obs, store: newDeferred(), zones: map[zone.Name]*Dataset[*zone.Snapshot]{}, feeds: map[zone.Name]*feeds{}}
 	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.CacheDir != "" {
@@ -116,6 +118,7 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 			for _, name := range v.Value.Maps() {
 				s.FollowMap(name)
 			}
+			s.feed(origin, v.Value)
 		},
 	})
 	s.zones[origin] = d

@@ -95,7 +95,7 @@ func recordsOf(t *testing.T, sets []RRset) map[string]bool {
 func sameRecords(t *testing.T, what string, got, want map[string]bool) {
 	t.Helper()
 	lines := func(m map[string]bool) string {
-		var l []string
+		l := make([]string, 0, len(m))
 		for s := range m {
 			l = append(l, s)
 		}
