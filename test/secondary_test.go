@@ -90,31 +90,36 @@ zone:
 	return &secondary{"NSD", loopback(port), startProcess(tb, cmd, dir, nil)}
 }
 
+// serial asks for the serial that the secondary serves.
+func (s *secondary) serial(origin string) (uint32, error) {
+	r, err := exchange(s.addr, question(origin, dns.TypeSOA))
+	if err != nil {
+		return 0, err
+	}
+	if len(r.Answer) == 1 {
+		if soa, ok := r.Answer[0].(*dns.SOA); ok {
+			return soa.Serial, nil
+		}
+	}
+	return 0, fmt.Errorf("no SOA: %s", dns.RcodeToString[r.Rcode])
+}
+
 // await waits until the secondary serves the serial.
 func (s *secondary) await(tb testing.TB, origin string, serial uint32, within time.Duration) {
 	tb.Helper()
-	var last string
+	var got uint32
+	var err error
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		select {
 		case <-s.daemon.done:
 			tb.Fatalf("%s ended:\n%s", s.name, s.daemon.log)
 		default:
 		}
-		r, err := exchange(s.addr, question(origin, dns.TypeSOA))
-		if err != nil {
-			last = err.Error()
-			continue
-		}
-		last = dns.RcodeToString[r.Rcode]
-		if len(r.Answer) == 1 {
-			if soa, ok := r.Answer[0].(*dns.SOA); ok {
-				if last = fmt.Sprint("serial ", soa.Serial); soa.Serial == serial {
-					return
-				}
-			}
+		if got, err = s.serial(origin); err == nil && got == serial {
+			return
 		}
 	}
-	tb.Fatalf("%s does not have serial %d of %s after %s: %s", s.name, serial, origin, within, last)
+	tb.Fatalf("%s has serial %d of %s after %s, want %d: %v", s.name, got, origin, within, serial, err)
 }
 
 // axfr transfers the zone and returns its records in canonical form, sorted,

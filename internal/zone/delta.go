@@ -24,7 +24,7 @@ func Diff(old, new *Snapshot) Delta {
 	return d
 }
 
-// eachChange calls fn, in canonical order, with the old and the new node of every name whose nodes differ, and perhaps of some others. A node that is
+// eachChange calls fn, in canonical order, with the old and the new node of every name whose nodes differ, and of others that are equal. A node that is
 // missing is "". A nil old is a zone without names.
 func eachChange(old, new *Snapshot, fn func(o, n node)) {
 	switch {

@@ -50,6 +50,9 @@ func (s *Snapshot) ExportOctets() int {
 // record whose TTL differs is in both. It costs what Diff costs. Both must be of the same origin; a nil old is a zone without records.
 func ExportDiff(old, new *Snapshot) (gone, come []RRset) {
 	eachChange(old, new, func(o, n node) {
+		if o == n {
+			return
+		}
 		was, is := o.exported(), n.exported()
 		for len(was) > 0 || len(is) > 0 {
 			switch {

@@ -2,7 +2,6 @@ package zkzone
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/xfr"
@@ -64,7 +63,7 @@ func (z *ZkZone) stopTransfers() {
 // last record; without the closing SOA if a record can't be made, so that the
 // secondary takes nothing. The caller must drain it.
 func (z *ZkZone) Transfer(name string, serial uint32) (<-chan []dns.RR, error) {
-	if !slices.Contains(z.origins, name) {
+	if z.zones[name] == nil {
 		return nil, transfer.ErrNotAuthoritative
 	}
 	version, err := z.version(name)
