@@ -73,6 +73,7 @@ func startNSDSecondary(tb testing.TB, origin string, primaryPort, port int) *sec
     zonelistfile: "%[1]s/zone.list"
     server-count: 1
     verbosity: 2
+    xfrd-reload-timeout: 0
     rrl-ratelimit: 0
 remote-control:
     control-enable: no
