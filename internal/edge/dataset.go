@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/popdns/popdns/internal/dataset"
@@ -48,8 +49,10 @@ func (d *Dataset[V]) settle(ctx context.Context) error {
 
 // hooks are what a kind of dataset adds to following it.
 type hooks[V any] struct {
-	accept   func(old, new *dataset.Version[V]) error
-	switched func(*dataset.Version[V])
+	accept func(old, new *dataset.Version[V]) error
+	// switched is told each version, and those since the last one that were
+	// never current, nil for none; see dataset.FollowOptions.OnPassed.
+	switched func(v *dataset.Version[V], passed iter.Seq[V])
 }
 
 // start follows a dataset until the source is closed. What the disk cache
@@ -58,13 +61,16 @@ type hooks[V any] struct {
 func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 	d := &Dataset[V]{path: ref.Path, first: make(chan struct{}), settled: make(chan struct{})}
 	var first, settled sync.Once
+	var passed iter.Seq[V] // told between two calls of OnVersion
 	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
-		Cache:  s.cache,
-		Accept: h.accept,
+		Cache:    s.cache,
+		Accept:   h.accept,
+		OnPassed: func(between iter.Seq[V]) { passed = between },
 		OnVersion: func(v *dataset.Version[V]) {
 			if h.switched != nil {
-				h.switched(v)
+				h.switched(v, passed)
 			}
+			passed = nil
 			_, items := ref.Codec.Sum(v.Value)
 			s.obs.Switched(Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items})
 			first.Do(func() { close(d.first) })

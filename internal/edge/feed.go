@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"iter"
 	"sync"
 
 	"github.com/popdns/popdns/internal/xfr"
@@ -45,7 +46,7 @@ func (s *Source) Feed(origin zone.Name, changed func()) *Feed {
 	// From here on feed is told of new versions. If one came in between, this
 	// is not newer and is ignored.
 	if v := d.Current(); v != nil {
-		fs.journal.Advance(v.Value)
+		fs.journal.Advance(v.Value, nil)
 	}
 	return f
 }
@@ -66,13 +67,13 @@ func (f *Feed) Close() {
 	}
 }
 
-// feed brings the zone's journal, if it has one, to a new version and tells the
-// holders. Only the zone's follower calls it, with one version after the other.
-func (s *Source) feed(origin zone.Name, v *zone.Snapshot) {
+// feed brings the zone's journal, if it has one, to a new version by way of
+// those that were passed, and tells the holders. Only the zone's follower calls it, with one version after the other.
+func (s *Source) feed(origin zone.Name, v *zone.Snapshot, passed iter.Seq[*zone.Snapshot]) {
 	s.feedsMu.Lock()
 	fs := s.feeds[origin]
 	s.feedsMu.Unlock()
-	if fs == nil || !fs.journal.Advance(v) {
+	if fs == nil || !fs.journal.Advance(v, passed) {
 		return
 	}
 	fs.mu.Lock()

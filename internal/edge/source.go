@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -114,11 +115,11 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}}
 	d := start(s, ref, hooks[*zone.Snapshot]{
 		accept: acceptZone,
-		switched: func(v *dataset.Version[*zone.Snapshot]) {
+		switched: func(v *dataset.Version[*zone.Snapshot], passed iter.Seq[*zone.Snapshot]) {
 			for _, name := range v.Value.Maps() {
 				s.FollowMap(name)
 			}
-			s.feed(origin, v.Value)
+			s.feed(origin, v.Value, passed)
 		},
 	})
 	s.zones[origin] = d

@@ -5,6 +5,7 @@
 package xfr
 
 import (
+	"iter"
 	"sync"
 
 	"github.com/popdns/popdns/internal/zone"
@@ -39,30 +40,56 @@ type difference struct {
 	wire []byte
 }
 
-// Advance makes next the newest version and keeps the difference that leads to it. A snapshot that is not newer (RFC 1982) than the newest one is
-// ignored, which Advance reports with false. It costs what differs, or the size of the zone where nothing is shared, and holds up no Transfer.
-func (j *Journal) Advance(next *zone.Snapshot) bool {
+// Advance makes next the newest version and keeps the differences that lead to it: one for each of the versions passed on the way, in order, and one
+// for next itself. passed may be nil. A snapshot that is not newer (RFC 1982) than the newest one is ignored, which Advance reports with
+// false. It costs what differs, or the size of the zone where nothing is shared, and holds up no Transfer.
+func (j *Journal) Advance(next *zone.Snapshot, passed iter.Seq[*zone.Snapshot]) bool {
 	j.advancing.Lock()
 	defer j.advancing.Unlock()
 	head, octets := j.head, j.octets // nobody else writes them
-	if head == nil {
-		octets = next.ExportOctets()
-		j.mu.Lock()
-		j.head, j.octets = next, octets
-		j.mu.Unlock()
-		return true
-	}
-	if !zone.SerialNewer(next.Serial(), head.Serial()) {
+	if head != nil && !zone.SerialNewer(next.Serial(), head.Serial()) {
 		return false
 	}
-	d, grown := differ(head, next)
+	var differences []difference
+	step := func(to *zone.Snapshot) {
+		d, grown := differ(head, to)
+		differences, octets, head = append(differences, d), octets+grown, to
+	}
+	if head == nil {
+		octets = next.ExportOctets()
+	} else {
+		for s := range newerBetween(head, next, passed) {
+			step(s)
+		}
+		step(next)
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.head, j.octets = next, octets+grown
-	j.differences = append(j.differences, d)
-	j.kept += len(d.wire)
+	j.head, j.octets = next, octets
+	for _, d := range differences {
+		j.differences = append(j.differences, d)
+		j.kept += len(d.wire)
+	}
 	j.trim()
 	return true
+}
+
+// newerBetween yields those of passed, which may be nil, that are newer than from and older than to.
+func newerBetween(from, to *zone.Snapshot, passed iter.Seq[*zone.Snapshot]) iter.Seq[*zone.Snapshot] {
+	return func(yield func(*zone.Snapshot) bool) {
+		if passed == nil {
+			return
+		}
+		last := from.Serial()
+		for s := range passed {
+			if !zone.SerialNewer(s.Serial(), last) || !zone.SerialNewer(to.Serial(), s.Serial()) {
+				continue
+			}
+			if last = s.Serial(); !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // trim drops the oldest differences until what is left is within the bounds.

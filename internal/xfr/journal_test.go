@@ -49,7 +49,7 @@ func TestSecondariesFollowRandomHistories(t *testing.T) {
 		serial := ^uint32(0) - uint32(rnd.IntN(100))
 		cur := h.Snapshot(t, serial)
 		j := &xfr.Journal{}
-		j.Advance(cur)
+		j.Advance(cur, nil)
 		secondaries := make([]xfrtest.Secondary, 4)
 		for range 100 {
 			h.Step()
@@ -63,7 +63,7 @@ func TestSecondariesFollowRandomHistories(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if !j.Advance(next) {
+			if !j.Advance(next, nil) {
 				t.Fatalf("serial %d is not taken", serial)
 			}
 			cur = next
@@ -130,10 +130,10 @@ func withHosts(tb testing.TB, s *zone.Snapshot, first, n int, octet byte) *zone.
 func TestJournalKeepsNoMoreVersionsThanItsBound(t *testing.T) {
 	s := hosts(t, 40_000) // large enough that octets are not the bound that is met
 	j := &xfr.Journal{}
-	j.Advance(s)
+	j.Advance(s, nil)
 	for i := range xfr.MaxDifferences + 10 {
 		s = withHosts(t, s, i, 1, 1)
-		j.Advance(s)
+		j.Advance(s, nil)
 	}
 	oldest := s.Serial() - xfr.MaxDifferences
 	if x := transfer(t, j, oldest); x.Kind != xfr.Incremental {
@@ -148,14 +148,14 @@ func TestIXFRLargerThanTheZoneIsAnAXFR(t *testing.T) {
 	const n = 1000
 	s := hosts(t, n)
 	j := &xfr.Journal{}
-	j.Advance(s)
+	j.Advance(s, nil)
 	s = withHosts(t, s, 0, n/3, 1)
-	j.Advance(s)
+	j.Advance(s, nil)
 	if x := transfer(t, j, 1); x.Kind != xfr.Incremental {
 		t.Errorf("a third of the zone changed: %s, want ixfr", x.Kind)
 	}
 	s = withHosts(t, s, n/3, n/3, 1)
-	j.Advance(s)
+	j.Advance(s, nil)
 	if x := transfer(t, j, 1); x.Kind != xfr.Fallback || len(records(t, x)) != n+4 {
 		t.Errorf("two thirds of the zone changed, each record twice in the differences: %s, want fallback", x.Kind)
 	}
@@ -166,7 +166,7 @@ func TestIXFRLargerThanTheZoneIsAnAXFR(t *testing.T) {
 
 func TestSecondaryAheadOfTheServerIsUpToDate(t *testing.T) {
 	j := &xfr.Journal{}
-	j.Advance(hosts(t, 1).WithSerial(^uint32(0)))
+	j.Advance(hosts(t, 1).WithSerial(^uint32(0)), nil)
 	for serial, want := range map[uint32]xfr.Kind{^uint32(0): xfr.Current, 5: xfr.Current, ^uint32(0) - 5: xfr.Fallback, 0: xfr.Full} {
 		if x := transfer(t, j, serial); x.Kind != want {
 			t.Errorf("serial %d gives %s, want %s", serial, x.Kind, want)
@@ -180,9 +180,9 @@ func TestJournalTakesNoVersionThatIsNotNewer(t *testing.T) {
 		t.Error("an empty journal has something to transfer")
 	}
 	s := hosts(t, 3).WithSerial(10)
-	j.Advance(s)
+	j.Advance(s, nil)
 	for _, serial := range []uint32{10, 9, 10 + 1<<31} {
-		if j.Advance(s.WithSerial(serial)) {
+		if j.Advance(s.WithSerial(serial), nil) {
 			t.Errorf("serial %d is taken after 10", serial)
 		}
 	}
@@ -194,15 +194,15 @@ func TestJournalTakesNoVersionThatIsNotNewer(t *testing.T) {
 func TestTransferIsOfTheMomentItWasMade(t *testing.T) {
 	s := hosts(t, 2000)
 	j := &xfr.Journal{}
-	j.Advance(s)
+	j.Advance(s, nil)
 	for i := range 10 {
 		s = withHosts(t, s, i, 1, 1)
-		j.Advance(s)
+		j.Advance(s, nil)
 	}
 	whole, some := transfer(t, j, 0), transfer(t, j, 5)
 	for i := range xfr.MaxDifferences {
 		s = withHosts(t, s, i%2000, 1, byte(2+i/2000))
-		j.Advance(s)
+		j.Advance(s, nil)
 	}
 	for _, x := range []xfr.Transfer{whole, some} {
 		rrs := records(t, x)
@@ -218,7 +218,7 @@ func TestTransferIsOfTheMomentItWasMade(t *testing.T) {
 // BenchmarkTransferWhole makes the records of a million-record AXFR.
 func BenchmarkTransferWhole(b *testing.B) {
 	j := &xfr.Journal{}
-	j.Advance(hosts(b, 1_000_000))
+	j.Advance(hosts(b, 1_000_000), nil)
 	for b.Loop() {
 		if n := len(records(b, transfer(b, j, 0))); n != 1_000_004 {
 			b.Fatalf("%d records", n)
@@ -233,11 +233,11 @@ func BenchmarkAdvance(b *testing.B) {
 		s = withHosts(b, s, i, 1, 1)
 	}
 	j := &xfr.Journal{}
-	j.Advance(s)
+	j.Advance(s, nil)
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
 		s = withHosts(b, s, i%1000, 1, byte(2+i/1000))
 		b.StartTimer()
-		j.Advance(s)
+		j.Advance(s, nil)
 	}
 }
