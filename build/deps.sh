@@ -5,14 +5,15 @@ set -euo pipefail
 
 missing=()
 [[ -e /usr/share/java/zookeeper.jar ]] || missing+=(zookeeper)
-[[ -e /usr/share/java/slf4j-simple.jar || -e /usr/share/java/slf4j-log4j12.jar ]] || missing+=(libslf4j-java)
+[[ -e /usr/share/java/slf4j-simple.jar && -e /usr/share/java/slf4j-log4j12.jar ]] || missing+=(libslf4j-java)
+[[ -e /usr/share/java/log4j-1.2.jar ]] || missing+=(liblog4j1.2-java)
 command -v java >/dev/null || missing+=(default-jre-headless)
 command -v nsd >/dev/null || [[ -x /usr/sbin/nsd ]] || missing+=(nsd)
 command -v named >/dev/null || [[ -x /usr/sbin/named ]] || missing+=(bind9)
 command -v dig >/dev/null || missing+=(dnsutils)
 if [[ ${POPDNS_SKIP_ZK:-} == 1 ]]; then
     echo "POPDNS_SKIP_ZK=1: tests against ZooKeeper are left out"
-    missing=($(printf '%s\n' "${missing[@]}" | grep -vE 'zookeeper|slf4j|jre' || true))
+    missing=($(printf '%s\n' "${missing[@]}" | grep -vE 'zookeeper|slf4j|log4j|jre' || true))
 fi
 [[ ${#missing[@]} == 0 ]] && exit 0
 

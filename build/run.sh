@@ -32,9 +32,12 @@ zk)
     java -Xmx256m -XX:+UseSerialGC -cp "$jars/zookeeper.jar:$jars/slf4j-simple.jar" \
         org.apache.zookeeper.server.ZooKeeperServerMain "$zkdir/zoo.cfg" >"$zkdir/log" 2>&1 &
     pids+=($!)
+    # It serves once it tells its mode; "imok" comes before the data are loaded.
+    # The limit is for a port that somebody else holds, who never answers.
+    tells_mode='exec 3<>"/dev/tcp/127.0.0.1/$0" && printf srvr >&3 && grep -q Mode: <&3'
     for ((n = 0; ; n++)); do
-        if (exec 3<>"/dev/tcp/127.0.0.1/$zkport" && printf srvr >&3 && grep -q Mode: <&3) 2>/dev/null; then break; fi
-        if ((n > 300)) || ! kill -0 "${pids[0]}" 2>/dev/null; then
+        if timeout 2 bash -c "$tells_mode" "$zkport" 2>/dev/null; then break; fi
+        if ((n > 150)) || ! kill -0 "${pids[0]}" 2>/dev/null; then
             echo "ZooKeeper did not start; its log is $zkdir/log" >&2
             exit 1
         fi

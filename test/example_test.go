@@ -43,6 +43,11 @@ func TestMakeRunServesTheExample(t *testing.T) {
 			corefile, authority, resolver := exampleCorefile(t)
 			root := exampleRoot(t, corefile)
 			script := startProcess(t, exec.Command("build/run.sh", kind), root, []string{"POPDNS_ZK_PORT=" + strconv.Itoa(freePort(t))})
+			t.Cleanup(func() {
+				if log, err := os.ReadFile(filepath.Join(root, "run", "zookeeper", "log")); t.Failed() && err == nil {
+					t.Logf("log of ZooKeeper:\n%s", log)
+				}
+			})
 			eventually(t, "make run answers", func() error {
 				select {
 				case <-script.done:

@@ -58,6 +58,11 @@ func (a *app) open() (store.Store, error) {
 // url is the store's URL as given, "" for none. It holds no secret: credentials come by other ways.
 func (a *app) url() string { return cmp.Or(a.storeURL, a.getenv("POPDNS_STORE")) }
 
+// openToAll tells that what is created in the store is writable by everybody who reaches it.
+func (a *app) openToAll() bool {
+	return strings.HasPrefix(a.url(), "zk:") && a.authFile == "" && a.getenv("POPDNS_AUTH") == ""
+}
+
 // maxAuthBytes bounds what is read of an auth file: a user, a colon and a password.
 const maxAuthBytes = 4096
 

@@ -17,8 +17,8 @@ func (a *app) initCmd() *cobra.Command {
 lie, with their access lists. With credentials only their owner may write afterwards, everybody
 may read. A store that is ready already stays as it is.
 
-Edges remember the identity: a store that was wiped and initialised anew is another one to them,
-and they keep their last good data until an operator adopts it.`,
+Edges remember the identity: a store that was wiped and initialised anew is another one to them, and
+they keep their last good data. To move them to it, remove their disk cache and restart them.`,
 		Example: `  popctl --store zk://10.0.0.1:2181,10.0.0.2:2181,10.0.0.3:2181/popdns --auth-file /etc/popdns/auth init
   popctl --store dir:///var/lib/popdns init`,
 		Args: wants(),
@@ -29,6 +29,9 @@ and they keep their last good data until an operator adopts it.`,
 					return err
 				}
 				line := "initialised: cluster " + cluster.ID
+				if created && a.openToAll() {
+					a.warn("no credentials, so whoever reaches the ensemble may change everything: set POPDNS_AUTH or --auth-file before init")
+				}
 				if !created {
 					line = "nothing to do: this is cluster " + cluster.ID + " since " + when(cluster.Created)
 				}

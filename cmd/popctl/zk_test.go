@@ -19,6 +19,8 @@ func TestZooKeeperTakesWritesOnlyWithCredentials(t *testing.T) {
 	writer := map[string]string{"POPDNS_STORE": server.URL("/popdns"), "POPDNS_BY": "tester", "POPDNS_AUTH": "writer:s3cret"}
 	other := map[string]string{"POPDNS_STORE": server.URL("/popdns"), "POPDNS_AUTH": "other:guess"}
 
+	open := map[string]string{"POPDNS_STORE": server.URL("/open"), "POPDNS_BY": "tester"}
+
 	set := []string{"zone", "set", "example.org", "a", "60", "A", "192.0.2.1"}
 	for _, step := range []struct {
 		what   string
@@ -28,6 +30,7 @@ func TestZooKeeperTakesWritesOnlyWithCredentials(t *testing.T) {
 		out    string // in standard output or error
 	}{
 		{"nothing there", anonymous, []string{"zone", "list"}, exitConflict, "not a popdns store yet: run popctl init"},
+		{"init without credentials", open, []string{"init"}, exitOK, "warning: no credentials, so whoever reaches the ensemble may change everything"},
 		{"init from the file", anonymous, []string{"init", "--auth-file", auth}, exitOK, "initialised: cluster "},
 		{"publish", writer, []string{"zone", "publish", "example.org", "-"}, exitOK, "first serial 1 "},
 		{"set", writer, set, exitOK, "serial 1 → 2 "},

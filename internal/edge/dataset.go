@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/zone"
@@ -36,9 +37,9 @@ func (d *Dataset[V]) Wait(ctx context.Context) error {
 	}
 }
 
-// settle returns once there is a version or it is known that none has been
+// Settle returns once there is a version or it is known that none has been
 // published, or with the context's error.
-func (d *Dataset[V]) settle(ctx context.Context) error {
+func (d *Dataset[V]) Settle(ctx context.Context) error {
 	select {
 	case <-d.settled:
 		return nil
@@ -62,6 +63,7 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 	d := &Dataset[V]{path: ref.Path, first: make(chan struct{}), settled: make(chan struct{})}
 	var first, settled sync.Once
 	var passed iter.Seq[V] // told between two calls of OnVersion
+	var before uint32      // serial of the version before; no dataset has serial 0
 	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
 		Cache:    s.cache,
 		Accept:   h.accept,
@@ -72,7 +74,16 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 			}
 			passed = nil
 			_, items := ref.Codec.Sum(v.Value)
-			s.obs.Switched(Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items})
+			sw := Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items}
+			if before != 0 && before != v.Head.Serial {
+				sw.Behind = max(0, time.Since(v.Head.Published))
+			}
+			before = v.Head.Serial
+			s.obs.Switched(sw)
+			select {
+			case s.switched <- struct{}{}:
+			default:
+			}
 			first.Do(func() { close(d.first) })
 			settled.Do(func() { close(d.settled) })
 		},

@@ -34,6 +34,7 @@ func (s *Source) watchHeartbeat() {
 			return
 		}
 		s.heartbeat.Store(&Heartbeat{Stamped: t, Received: time.Now()})
+		s.obs.Pulse(s.cfg.URL, t)
 		if s.cache == nil || time.Since(cached) < cacheHeartbeatEvery {
 			return
 		}

@@ -1,6 +1,10 @@
 package edge
 
-import "github.com/popdns/popdns/internal/dataset"
+import (
+	"time"
+
+	"github.com/popdns/popdns/internal/dataset"
+)
 
 // An Observer is told what happens to a Source, each event once: what an
 // operator wants to see in the log and in the metrics. Methods may be called
@@ -8,6 +12,8 @@ import "github.com/popdns/popdns/internal/dataset"
 type Observer interface {
 	// Switched: a new version of a dataset is being served.
 	Switched(Switch)
+	// Pulse: the heartbeat was seen, stamped by the pipeline's writing end at t.
+	Pulse(store string, t time.Time)
 	// Refused: a published version is not served; the last good one stays.
 	Refused(path string, r dataset.Refusal)
 	// CacheFailed: the disk cache, or one dataset in it, can't be used or
@@ -24,4 +30,8 @@ type Switch struct {
 	Head   dataset.Head   // of the new version
 	Source dataset.Source // where it came from
 	Items  int
+	// Behind is how long after its publication the version is served, by the
+	// publisher's clock and ours; 0 for the first version of a dataset, which
+	// may be old.
+	Behind time.Duration
 }

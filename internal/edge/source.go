@@ -53,6 +53,7 @@ type Source struct {
 	feeds   map[zone.Name]*feeds
 
 	heartbeat atomic.Pointer[Heartbeat]
+	switched  chan struct{} // tells trim that a version was switched
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -64,7 +65,14 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 	if _, err := storeurl.Parse(cfg.URL); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
-	s := &Source{cfg: cfg, obs: obs, store: newDeferred(), zones: map[zone.Name]*Dataset[*zone.Snapshot]{}, feeds: map[zone.Name]*feeds{}}
+	s := &Source{
+		cfg:      cfg,
+		obs:      obs,
+		store:    newDeferred(),
+		zones:    map[zone.Name]*Dataset[*zone.Snapshot]{},
+		feeds:    map[zone.Name]*feeds{},
+		switched: make(chan struct{}, 1),
+	}
 	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.CacheDir != "" {
@@ -79,6 +87,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}}, hooks[*steer.PoPs]{})
 	s.wg.Go(s.openStore)
 	s.wg.Go(s.watchHeartbeat)
+	s.wg.Go(func() { s.trim(s.ctx) })
 	return s, nil
 }
 
@@ -164,11 +173,11 @@ func (s *Source) PoPs() *Dataset[*steer.PoPs] { return s.pops }
 // clients by nothing. It returns the context's error otherwise.
 func (s *Source) Settle(ctx context.Context) error {
 	for _, m := range s.Maps() {
-		if err := m.settle(ctx); err != nil {
+		if err := m.Settle(ctx); err != nil {
 			return err
 		}
 	}
-	return s.pops.settle(ctx)
+	return s.pops.Settle(ctx)
 }
 
 // Status is the store's.

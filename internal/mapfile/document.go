@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/popdns/popdns/internal/finding"
 )
 
 // Bounds on files. YAML is parsed into a tree of some twenty times the file's size, JSON is streamed.
@@ -24,7 +26,7 @@ type value interface {
 }
 
 // readDocument parses r and has top look at it. Its error is errs unless reading itself failed.
-func readDocument(r io.Reader, errs *Errors, top func(value)) error {
+func readDocument(r io.Reader, errs *finding.List, top func(value)) error {
 	data, err := io.ReadAll(io.LimitReader(r, maxJSONBytes+1))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", errs.File, err)

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
+
+	"github.com/popdns/popdns/internal/finding"
 )
 
 // isJSON tells whether data is a JSON object as far as its first key. YAML's flow mapping, {default: [a]}, has bare keys.
@@ -30,7 +33,7 @@ type jsonDocument struct {
 	err     error // the first syntax error: nothing is read after it
 }
 
-func readJSON(data []byte, errs *Errors, top func(value)) error {
+func readJSON(data []byte, errs *finding.List, top func(value)) error {
 	d := &jsonDocument{data: data}
 	if v := d.next(); d.err == nil {
 		top(v)
@@ -40,10 +43,15 @@ func readJSON(data []byte, errs *Errors, top func(value)) error {
 		d.fail("text after the closing brace")
 	}
 	if d.err != nil {
-		errs.dropWhole() // what seems to be missing may stand in the part that was not read
-		errs.add(d.line(), "not JSON: %w", d.err)
+		dropWhole(errs) // what seems to be missing may stand in the part that was not read
+		errs.Add(d.line(), "not JSON: %w", d.err)
 	}
-	return errs.sorted()
+	return errs.Err()
+}
+
+// dropWhole takes back the faults of the file as a whole.
+func dropWhole(errs *finding.List) {
+	errs.Faults = slices.DeleteFunc(errs.Faults, func(f *finding.Fault) bool { return f.Line == 0 })
 }
 
 func (d *jsonDocument) fail(format string, args ...any) {

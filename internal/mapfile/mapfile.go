@@ -14,15 +14,18 @@
 //
 //	ams1: {lat: 52.3, lon: 4.9, state: up, drain: 30, capacity: 100}
 //
-// All errors of a file are found in one go, and each names the file, the line, the key and the remedy, see [Errors].
+// All errors of a file are found in one go, and each names the file, the line, the key and the remedy, see [finding.List].
 package mapfile
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/steer"
 )
 
@@ -33,7 +36,7 @@ type Positions struct {
 }
 
 // ReadMap reads a map file. file is its name for messages. The map has no name and serial 0. An error about the content is
-// an *Errors.
+// a *finding.List.
 func ReadMap(r io.Reader, file string) (*steer.Map, error) {
 	m, _, err := ReadMapPositions(r, file)
 	return m, err
@@ -42,7 +45,7 @@ func ReadMap(r io.Reader, file string) (*steer.Map, error) {
 // ReadMapPositions is ReadMap that also tells where PoPs are named, for CheckPoPs.
 func ReadMapPositions(r io.Reader, file string) (*steer.Map, Positions, error) {
 	m := mapReader{
-		errs:    &Errors{File: file},
+		errs:    &finding.List{File: file},
 		builder: steer.NewMapBuilder(""),
 		pos:     Positions{File: file, Line: make(map[string]int)},
 	}
@@ -51,7 +54,8 @@ func ReadMapPositions(r io.Reader, file string) (*steer.Map, Positions, error) {
 	}
 	built, err := m.builder.Build(0)
 	if err != nil {
-		return nil, Positions{}, m.errs.fail(0, "%w", err)
+		m.errs.Add(0, "%w", err)
+		return nil, Positions{}, m.errs.Err()
 	}
 	return built, m.pos, nil
 }
@@ -70,16 +74,16 @@ func CheckPoPs(m *steer.Map, pops *steer.PoPs, pos Positions) error {
 			}
 		}
 	}
-	errs := &Errors{File: pos.File}
-	for _, name := range sortedKeys(unknown) {
-		errs.add(pos.Line[name], "pop %s is not in the pop table%s", name, hint(name, known))
+	errs := &finding.List{File: pos.File}
+	for _, name := range slices.Sorted(maps.Keys(unknown)) {
+		errs.Add(pos.Line[name], "pop %s is not in the pop table%s", name, hint(name, known))
 	}
-	return errs.sorted()
+	return errs.Err()
 }
 
 // mapReader feeds a map file into a builder.
 type mapReader struct {
-	errs    *Errors
+	errs    *finding.List
 	builder *steer.MapBuilder
 	pos     Positions
 	list    []string // reused
@@ -95,7 +99,7 @@ func (m *mapReader) top(doc value) {
 	seen := make(map[string]int)
 	err := doc.pairs(func(key string, line int, v value) {
 		if first, twice := seen[key]; twice {
-			m.errs.add(line, "key %q is in line %d already: join the two", key, first)
+			m.errs.Add(line, "key %q is in line %d already: join the two", key, first)
 			return
 		}
 		seen[key] = line
@@ -109,18 +113,18 @@ func (m *mapReader) top(doc value) {
 				return
 			}
 			if err := m.builder.Default(list); err != nil {
-				m.errs.add(line, "%w", err)
+				m.errs.Add(line, "%w", err)
 			}
 		default:
-			m.errs.add(line, "unknown key %q%s", key, hint(key, []string{"default", "nets", "resolver", "ecs"}))
+			m.errs.Add(line, "unknown key %q%s", key, hint(key, []string{"default", "nets", "resolver", "ecs"}))
 		}
 	})
 	if err != nil {
-		m.errs.add(doc.line(), "the file %w: write default, nets, resolver and ecs as keys", err)
+		m.errs.Add(doc.line(), "the file %w: write default, nets, resolver and ecs as keys", err)
 		return
 	}
 	if _, ok := seen["default"]; !ok {
-		m.errs.add(0, "no key \"default\": add `default: [POP, ...]`, the list of whoever no prefix covers")
+		m.errs.Add(0, "no key \"default\": add `default: [POP, ...]`, the list of whoever no prefix covers")
 	}
 }
 
@@ -137,23 +141,23 @@ func (m *mapReader) rows(section string, planes []steer.Plane, v value) {
 		}
 		prefix, err := parsePrefix(key)
 		if err != nil {
-			m.errs.add(line, "%s: %w", section, err)
+			m.errs.Add(line, "%s: %w", section, err)
 			return
 		}
 		if first, twice := seen[prefix]; twice {
-			m.errs.add(line, "%s: prefix %s is in line %d already: keep one of them", section, prefix, first)
+			m.errs.Add(line, "%s: prefix %s is in line %d already: keep one of them", section, prefix, first)
 			return
 		}
 		seen[prefix] = int32(min(line, 1<<31-1)) //nolint:gosec // clamped
 		for _, p := range planes {
 			if err := m.builder.Add(p, prefix, list); err != nil {
-				m.errs.add(line, "%s: %w", section, err)
+				m.errs.Add(line, "%s: %w", section, err)
 				return
 			}
 		}
 	})
 	if err != nil {
-		m.errs.add(v.line(), "%s %w: write `PREFIX: [POP, ...]` lines", section, err)
+		m.errs.Add(v.line(), "%s %w: write `PREFIX: [POP, ...]` lines", section, err)
 	}
 }
 
@@ -172,11 +176,11 @@ func parsePrefix(s string) (netip.Prefix, error) {
 // pops reads a PoP list; the slice is valid until the next call. ok is false if an error was noted.
 func (m *mapReader) pops(what string, v value) (list []string, ok bool) {
 	m.list = m.list[:0]
-	before := m.errs.count
+	before := m.errs.Len()
 	err := v.items(func(v value) {
 		name, isText := v.text()
 		if !isText {
-			m.errs.add(v.line(), "%s: a pop list holds names only", what)
+			m.errs.Add(v.line(), "%s: a pop list holds names only", what)
 			return
 		}
 		if len(m.list) > steer.MaxListLen {
@@ -188,11 +192,11 @@ func (m *mapReader) pops(what string, v value) (list []string, ok bool) {
 		}
 	})
 	if err != nil {
-		m.errs.add(v.line(), "%s %w: write a list of pops, like [ams1, iad2]", what, err)
-	} else if err := steer.CheckList(m.list); err != nil && m.errs.count == before {
-		m.errs.add(v.line(), "%s: %w", what, err)
+		m.errs.Add(v.line(), "%s %w: write a list of pops, like [ams1, iad2]", what, err)
+	} else if err := steer.CheckList(m.list); err != nil && m.errs.Len() == before {
+		m.errs.Add(v.line(), "%s: %w", what, err)
 	}
-	return m.list, m.errs.count == before
+	return m.list, m.errs.Len() == before
 }
 
 var errTooBig = errors.New("file is too big")

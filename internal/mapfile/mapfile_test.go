@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/steer"
 )
 
@@ -125,8 +126,8 @@ func TestMapFileErrorsNameLineKeyAndRemedy(t *testing.T) {
 	for _, c := range faults {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ReadMap(strings.NewReader(c.text), "m")
-			if _, ok := errors.AsType[*Errors](err); !ok {
-				t.Fatalf("got %v, want *Errors", err)
+			if _, ok := errors.AsType[*finding.List](err); !ok {
+				t.Fatalf("got %v, want *finding.List", err)
 			}
 			lines := strings.Split(err.Error(), "\n")
 			if len(lines) != len(c.want) {
@@ -148,7 +149,7 @@ func TestManyErrorsAreCountedAndCut(t *testing.T) {
 		b.WriteString("  x: [b]\n")
 	}
 	_, err := ReadMap(strings.NewReader(b.String()), "m")
-	if lines := strings.Split(err.Error(), "\n"); len(lines) != 51 || lines[50] != "m: and 1950 more errors" {
+	if lines := strings.Split(err.Error(), "\n"); len(lines) != 51 || lines[50] != "… and 1950 more" {
 		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1])
 	}
 }

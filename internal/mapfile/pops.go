@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/steer"
 )
 
 // ReadPoPs reads a PoP file. file is its name for messages. The table has serial 0. A PoP without keys is up and undrained.
-// An error about the content is an *Errors.
+// An error about the content is a *finding.List.
 func ReadPoPs(r io.Reader, file string) (*steer.PoPs, error) {
 	return ReadPoPsOver(r, file, nil)
 }
@@ -20,19 +23,20 @@ func ReadPoPs(r io.Reader, file string) (*steer.PoPs, error) {
 // PoP keeps what it has in current, so that applying a file does not undo a drain that it says nothing about. PoPs that the
 // file does not name are not in the result. current may be nil.
 func ReadPoPsOver(r io.Reader, file string, current *steer.PoPs) (*steer.PoPs, error) {
-	p := popsReader{errs: &Errors{File: file}, seen: make(map[string]int), current: current}
+	p := popsReader{errs: &finding.List{File: file}, seen: make(map[string]int), current: current}
 	if err := readDocument(r, p.errs, p.top); err != nil {
 		return nil, err
 	}
 	table, err := steer.NewPoPs(0, p.pops)
 	if err != nil {
-		return nil, p.errs.fail(0, "%w", err)
+		p.errs.Add(0, "%w", err)
+		return nil, p.errs.Err()
 	}
 	return table, nil
 }
 
 type popsReader struct {
-	errs *Errors
+	errs *finding.List
 	pops []steer.PoP
 	seen map[string]int // name → line
 
@@ -42,22 +46,22 @@ type popsReader struct {
 func (r *popsReader) top(doc value) {
 	err := doc.pairs(func(name string, line int, v value) {
 		if first, twice := r.seen[name]; twice {
-			r.errs.add(line, "pop %s is in line %d already: keep one of them", name, first)
+			r.errs.Add(line, "pop %s is in line %d already: keep one of them", name, first)
 			return
 		}
 		if len(r.seen) > steer.MaxPoPs {
 			return // NewPoPs says so
 		}
 		r.seen[name] = line
-		before := r.errs.count
+		before := r.errs.Len()
 		pop := r.pop(name, v)
-		if err := pop.Check(); err != nil && r.errs.count == before {
-			r.errs.add(line, "%w", err)
+		if err := pop.Check(); err != nil && r.errs.Len() == before {
+			r.errs.Add(line, "%w", err)
 		}
 		r.pops = append(r.pops, pop)
 	})
 	if err != nil {
-		r.errs.add(doc.line(), "the file %w: write `NAME: {lat: ..., lon: ..., state: up}` lines", err)
+		r.errs.Add(doc.line(), "the file %w: write `NAME: {lat: ..., lon: ..., state: up}` lines", err)
 	}
 }
 
@@ -81,28 +85,28 @@ func (r *popsReader) pop(name string, v value) steer.PoP {
 	seen := make(map[string]int)
 	err := v.pairs(func(key string, line int, v value) {
 		if first, twice := seen[key]; twice {
-			r.errs.add(line, "pop %s: key %q is in line %d already", name, key, first)
+			r.errs.Add(line, "pop %s: key %q is in line %d already", name, key, first)
 			return
 		}
 		seen[key] = line
 		set, known := fields[key]
 		if !known {
-			r.errs.add(line, "pop %s: unknown key %q%s", name, key, hint(key, sortedKeys(fields)))
+			r.errs.Add(line, "pop %s: unknown key %q%s", name, key, hint(key, slices.Sorted(maps.Keys(fields))))
 			return
 		}
 		s, ok := v.text()
 		if !ok {
-			r.errs.add(line, "pop %s: %s needs a single value", name, key)
+			r.errs.Add(line, "pop %s: %s needs a single value", name, key)
 			return
 		}
 		if err := set(&pop, s); err != nil {
-			r.errs.add(line, "pop %s: %s: %w", name, key, err)
+			r.errs.Add(line, "pop %s: %s: %w", name, key, err)
 		}
 	})
 	if err != nil {
-		r.errs.add(v.line(), "pop %s %w: write {lat: ..., lon: ..., state: up}", name, err)
+		r.errs.Add(v.line(), "pop %s %w: write {lat: ..., lon: ..., state: up}", name, err)
 	} else if (seen["lat"] == 0) != (seen["lon"] == 0) {
-		r.errs.add(v.line(), "pop %s: lat and lon go together: give both or none", name)
+		r.errs.Add(v.line(), "pop %s: lat and lon go together: give both or none", name)
 	}
 	return pop
 }

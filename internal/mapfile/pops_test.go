@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/steer"
 )
 
@@ -61,8 +62,8 @@ func TestPoPFileErrorsNameLineKeyAndRemedy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ReadPoPs(strings.NewReader(c.text), "p")
-			var errs *Errors
-			if !errors.As(err, &errs) || len(errs.List) != 1 || !strings.HasPrefix(err.Error(), c.want) {
+			var errs *finding.List
+			if !errors.As(err, &errs) || len(errs.Faults) != 1 || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
 		})

@@ -8,28 +8,32 @@ import (
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/popdns/popdns/internal/finding"
 )
 
-func readYAML(data []byte, errs *Errors, top func(value)) error {
+func readYAML(data []byte, errs *finding.List, top func(value)) error {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	switch err := d.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return errs.fail(0, "the file is empty")
+		errs.Add(0, "the file is empty")
+		return errs.Err()
 	case err != nil:
 		line, err := yamlPosition(err)
-		return errs.fail(line, "not YAML: %w", err)
+		errs.Add(line, "not YAML: %w", err)
+		return errs.Err()
 	}
 	top(yamlValue{resolve(doc.Content[0])})
 	var more yaml.Node
 	switch err := d.Decode(&more); {
 	case err == nil:
-		errs.add(more.Line, "a second document: keep one per file")
+		errs.Add(more.Line, "a second document: keep one per file")
 	case !errors.Is(err, io.EOF):
 		line, err := yamlPosition(err)
-		errs.add(line, "not YAML: %w", err)
+		errs.Add(line, "not YAML: %w", err)
 	}
-	return errs.sorted()
+	return errs.Err()
 }
 
 var yamlMessage = regexp.MustCompile(`^yaml: (?:line (\d+): )?([\s\S]*)$`)

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/zone"
-	"github.com/popdns/popdns/internal/zonefile"
 )
 
 func textSource(text string) Source {
@@ -31,7 +31,7 @@ func TestReadZoneRefusesUnknownPoPsByLineAndFaultsBeforeThat(t *testing.T) {
 		t.Errorf("without a table: %v", err)
 	}
 	_, err = ReadZone(textSource(unknown+"c 60 A 192.0.2.300\n"), RFC1035, origin, pops, nil)
-	if faults, ok := errors.AsType[*zonefile.Errors](err); !ok || len(faults.List) != 2 || refused(err) {
+	if faults, ok := errors.AsType[*finding.List](err); !ok || len(faults.Faults) != 2 || refused(err) {
 		t.Errorf("unknown PoP and a fault: %v, want both as faults of the file", err)
 	}
 }

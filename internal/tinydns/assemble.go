@@ -30,16 +30,16 @@ func (p *parser) assemble() (*Conversion, error) {
 	b := zone.NewBuilder(p.origin)
 	for _, s := range p.sets(kept, c) {
 		if err := s.addTo(b, c); err != nil {
-			p.errs.add(p.file, s.first().line, "%v", err)
+			p.errs.Add(s.first().line, "%w", err)
 		}
 	}
-	if len(p.errs.List) > 0 {
-		return nil, &p.errs
+	if err := p.errs.Err(); err != nil {
+		return nil, err
 	}
 	snapshot, err := b.Build()
 	if err != nil {
-		p.errs.add(p.file, lineOf(kept, err), "%v", err)
-		return nil, &p.errs
+		p.errs.Add(lineOf(kept, err), "%w", err)
+		return nil, p.errs.Err()
 	}
 	c.Snapshot = snapshot
 	return c, nil
@@ -104,11 +104,11 @@ func (p *parser) namePoPs(kept []*record, pops map[string]string) {
 		case p.popOf == nil:
 			name = strings.ToLower(r.loc)
 			if other, taken := codeOf[name]; taken {
-				p.errs.add(p.file, r.line, "locations %q and %q would both be the PoP %q (give each location its PoP)", other, r.loc, name)
+				p.errs.Add(r.line, "locations %q and %q would both be the PoP %q (give each location its PoP)", other, r.loc, name)
 			}
 			codeOf[name] = r.loc
 		case !ok || name == "":
-			p.errs.add(p.file, r.line, "location %q has no PoP (add it to the mapping of locations)", r.loc)
+			p.errs.Add(r.line, "location %q has no PoP (add it to the mapping of locations)", r.loc)
 		}
 		pops[r.loc] = name
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -44,7 +45,6 @@ type record struct {
 }
 
 type parser struct {
-	file     string
 	origin   zone.Name
 	modified time.Time
 	popOf    map[string]string
@@ -53,14 +53,14 @@ type parser struct {
 	records   []record
 	locations Locations
 	skipped   int
-	errs      Errors
+	errs      *finding.List
 }
 
 func newParser(file string, origin zone.Name) *parser {
 	if file == "" {
 		file = "data"
 	}
-	return &parser{file: file, origin: origin, locations: Locations{}}
+	return &parser{errs: &finding.List{File: file}, origin: origin, locations: Locations{}}
 }
 
 func modTime(r io.Reader) time.Time {
@@ -84,13 +84,13 @@ func (p *parser) lines(r io.Reader) error {
 	for sc.Scan() {
 		p.line++
 		if err := p.parseLine(strings.TrimRight(sc.Text(), " \t")); err != nil {
-			p.errs.add(p.file, p.line, "%v", err)
+			p.errs.Add(p.line, "%w", err)
 		}
 	}
 	if err := sc.Err(); errors.Is(err, bufio.ErrTooLong) {
-		p.errs.add(p.file, p.line+1, "line longer than %d octets (split it, if it is a data line at all)", maxLine)
+		p.errs.Add(p.line+1, "line longer than %d octets (split it, if it is a data line at all)", maxLine)
 	} else if err != nil {
-		return fmt.Errorf("read %s: %w", p.file, err)
+		return fmt.Errorf("read %s: %w", p.errs.File, err)
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func Read(r io.Reader, file string, origin zone.Name, opts ...Option) (*zone.Sna
 	return c.Snapshot, nil
 }
 
-// Convert converts the zone origin of a data file. The name file only stands in errors. Faults of the file are reported as *[Errors],
+// Convert converts the zone origin of a data file. The name file only stands in errors. Faults of the file are reported as *[finding.List],
 // all that were found; an error of r as it is, wrapped. A line may be 1 MiB long at most.
 func Convert(r io.Reader, file string, origin zone.Name, opts ...Option) (*Conversion, error) {
 	p := newParser(file, origin)

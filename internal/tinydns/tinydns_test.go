@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -175,11 +176,11 @@ func TestFaultsOfTheWholeZoneAreFoundToo(t *testing.T) {
 		{head + "Cwww.example.org:a\nCwww.example.org:b:::in\n", "d:2: for PoP in, with the records of all locations: www.example.org. CNAME: more than one record"},
 		{head + "+a.example.org:1.2.3.4\n+www.example.org:1.2.3.4\nCwww.example.org:a\n", "d:3: www.example.org. A: stands beside a CNAME, which must be alone (RFC 1034 3.6.2)"},
 		{head + "%in:1\n%ex:1\n", `d:3: clients of 1.0.0.0/8 are already in location "in" (keep one of the lines)`},
-		{head + strings.Repeat("x\n", MaxListed+3), "… and 3 more"},
+		{head + strings.Repeat("x\n", finding.MaxListed+3), "… and 3 more"},
 		{head + "+" + strings.Repeat("a", maxLine) + "\n", "d:2: line longer than 1048576 octets (split it, if it is a data line at all)"},
 	} {
 		_, err := Read(strings.NewReader(tc.text), "d", org)
-		var all *Errors
+		var all *finding.List
 		if !errors.As(err, &all) || !strings.HasSuffix(err.Error(), tc.want) {
 			t.Errorf("%.100q:\n got %v\nwant %s", tc.text, err, tc.want)
 		}
@@ -221,11 +222,11 @@ func FuzzRead(f *testing.F) {
 			lines(t, c.Snapshot)
 			return
 		}
-		var all *Errors
-		if !errors.As(err, &all) || len(all.List) == 0 {
-			t.Fatalf("an error that is no *Errors: %v", err)
+		var all *finding.List
+		if !errors.As(err, &all) || len(all.Faults) == 0 {
+			t.Fatalf("an error that is no *finding.List: %v", err)
 		}
-		for _, one := range all.List {
+		for _, one := range all.Faults {
 			if one.Line < 0 || one.Line > 1+strings.Count(text, "\n") {
 				t.Errorf("line of %v", one)
 			}

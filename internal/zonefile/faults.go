@@ -7,6 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -18,7 +19,7 @@ func (r *reader) syntaxError(err *dns.ParseError) {
 	sc := r.inc.failed(text)
 	text = strings.TrimPrefix(strings.TrimPrefix(text, sc.name+": "), "dns: ")
 	e := sc.current()
-	at := position{sc.file, e.line}
+	at := finding.Position{File: sc.file, Line: e.line}
 	end := sc.line // the last line of the entry
 	if sc.size == 0 || sc.ended && sc.pos == sc.end {
 		end--
@@ -27,26 +28,26 @@ func (r *reader) syntaxError(err *dns.ParseError) {
 		line, _, _ := strings.Cut(text[i+len(" at line: "):], ":")
 		if n, _ := strconv.Atoi(line); n > e.line && n <= end {
 			if verb, _ := e.verb(); verb != "$GENERATE" {
-				at.line = n
+				at.Line = n
 			}
 		}
 		text = text[:i]
 	}
 	switch { // the lexer's own faults can come in place of any token
 	case strings.HasSuffix(text, `: "unbalanced brace"`):
-		at.line, text = e.line, "parenthesis is not closed before the end of the file"
+		at.Line, text = e.line, "parenthesis is not closed before the end of the file"
 	case strings.HasSuffix(text, `: "extra closing brace"`):
 		text = "closing parenthesis without an opening one"
 	}
 	if sc.state == quoted || sc.state == quotedEscaped {
-		at.line = sc.open
+		at.Line = sc.open
 		text = "quote is not closed before the end of the file"
 	}
 	const maxText = 300 // a token can be as long as an entry
 	if len(text) > maxText {
 		text = text[:maxText] + "…"
 	}
-	r.errs.add(at, "%s (%s)", text, syntaxRemedy(text))
+	r.errs.AddAt(at, "%s (%s)", text, syntaxRemedy(text))
 }
 
 // syntaxRemedies are looked up by what the parser's message begins with.
@@ -85,7 +86,7 @@ func syntaxRemedy(text string) string {
 }
 
 // refused reports a record that the zone does not take.
-func (r *reader) refused(at position, rr dns.RR, pop string, err error) {
+func (r *reader) refused(at finding.Position, rr dns.RR, pop string, err error) {
 	h := rr.Header()
 	what, who := err.Error(), dns.Type(h.Rrtype).String()
 	if fault, ok := errors.AsType[*zone.Error](err); ok {
@@ -93,20 +94,20 @@ func (r *reader) refused(at position, rr dns.RR, pop string, err error) {
 	}
 	if name, perr := zone.ParseName(h.Name); perr == nil {
 		if !name.IsSubdomainOf(r.origin) {
-			r.errs.add(at, "%s is not in the zone %s (a name without a dot at its end is completed with $ORIGIN; remove the record otherwise)", name, r.origin)
+			r.errs.AddAt(at, "%s is not in the zone %s (a name without a dot at its end is completed with $ORIGIN; remove the record otherwise)", name, r.origin)
 			return
 		}
 		who = name.String() + " " + who
 	}
 	if ttl, first, ok := r.index.sameSet(h.Name, h.Rrtype, pop); ok && ttl != h.Ttl && h.Rrtype != dns.TypeRRSIG {
-		r.errs.add(at, "%s has ttl %d, but ttl %d on %s (all records of a name and type%s have one TTL: RFC 2181 5.2)",
-			who, h.Ttl, ttl, first.relativeTo(at), ofPoP(pop))
+		r.errs.AddAt(at, "%s has ttl %d, but ttl %d on %s (all records of a name and type%s have one TTL: RFC 2181 5.2)",
+			who, h.Ttl, ttl, first.SeenFrom(at), ofPoP(pop))
 		return
 	}
 	if len(rdataOctets(rr)) == 0 {
 		what = "no data (write it behind the type)"
 	}
-	r.errs.add(at, "%s: %s%s", who, what, zoneRemedy(what))
+	r.errs.AddAt(at, "%s: %s%s", who, what, zoneRemedy(what))
 }
 
 // rdataOctets is the record's data, nil if it has none or cannot be packed: miekg's parser lets some types have none.
@@ -153,7 +154,7 @@ func (r *reader) besideCNAME() {
 	if !r.index.cnames {
 		return
 	}
-	first := map[uint64]position{}
+	first := map[uint64]finding.Position{}
 	for _, e := range r.index.entries {
 		if _, ok := first[e.owner]; e.typ == dns.TypeCNAME && !ok {
 			first[e.owner] = r.index.position(e)
@@ -167,8 +168,8 @@ func (r *reader) besideCNAME() {
 		}
 		if ok {
 			at := r.index.position(e)
-			r.errs.add(at, "%s beside the CNAME of %s (an owner with a CNAME has nothing else: remove one of them)",
-				dns.Type(e.typ), cname.relativeTo(at))
+			r.errs.AddAt(at, "%s beside the CNAME of %s (an owner with a CNAME has nothing else: remove one of them)",
+				dns.Type(e.typ), cname.SeenFrom(at))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -29,11 +30,11 @@ func FuzzRead(f *testing.F) {
 			sameAfterWriting(t, s)
 			return
 		}
-		var all *Errors
-		if !errors.As(err, &all) || len(all.List) == 0 {
-			t.Fatalf("an error that is no *Errors: %v", err)
+		var all *finding.List
+		if !errors.As(err, &all) || len(all.Faults) == 0 {
+			t.Fatalf("an error that is no *finding.List: %v", err)
 		}
-		for _, one := range all.List {
+		for _, one := range all.Faults {
 			if one.Line < 0 || one.Line > 1+strings.Count(text, "\n") {
 				t.Errorf("line %d of %d: %v", one.Line, 1+strings.Count(text, "\n"), one)
 			}

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/miekg/dns"
+
+	"github.com/popdns/popdns/internal/finding"
 )
 
 // index remembers on which line each record stood, in 24 octets a record, for the errors that show only when another record
@@ -28,10 +30,10 @@ type indexed struct {
 	pop   uint32
 }
 
-func (x *index) add(at position, h *dns.RR_Header, pop string) {
-	e := indexed{owner: x.hash(h.Name), ttl: h.Ttl, typ: h.Rrtype, file: x.fileID(at.file), pop: x.hashPoP(pop)}
-	if at.line <= math.MaxUint32 { // beyond it lines are not told
-		e.line = uint32(at.line) //nolint:gosec // checked above
+func (x *index) add(at finding.Position, h *dns.RR_Header, pop string) {
+	e := indexed{owner: x.hash(h.Name), ttl: h.Ttl, typ: h.Rrtype, file: x.fileID(at.File), pop: x.hashPoP(pop)}
+	if at.Line <= math.MaxUint32 { // beyond it lines are not told
+		e.line = uint32(at.Line) //nolint:gosec // checked above
 	}
 	if n := len(x.entries); n > 0 {
 		last := x.entries[n-1]
@@ -78,26 +80,28 @@ func (x *index) fileID(name string) uint16 {
 	return uint16(i) //nolint:gosec // bounded above
 }
 
-func (x *index) position(e indexed) position { return position{x.files[e.file], int(e.line)} }
+func (x *index) position(e indexed) finding.Position {
+	return finding.Position{File: x.files[e.file], Line: int(e.line)}
+}
 
 // find is the position of the first record of an owner and type (0: any type), the zero position if there is none.
-func (x *index) find(owner string, typ uint16) position {
+func (x *index) find(owner string, typ uint16) finding.Position {
 	h := x.hash(owner)
 	for _, e := range x.entries {
 		if e.owner == h && (typ == 0 || e.typ == typ) {
 			return x.position(e)
 		}
 	}
-	return position{}
+	return finding.Position{}
 }
 
 // sameSet is the first record of an owner, type and PoP.
-func (x *index) sameSet(owner string, typ uint16, pop string) (ttl uint32, at position, ok bool) {
+func (x *index) sameSet(owner string, typ uint16, pop string) (ttl uint32, at finding.Position, ok bool) {
 	h, p := x.hash(owner), x.hashPoP(pop)
 	for _, e := range x.entries {
 		if e.owner == h && e.typ == typ && e.pop == p {
 			return e.ttl, x.position(e), true
 		}
 	}
-	return 0, position{}, false
+	return 0, finding.Position{}, false
 }

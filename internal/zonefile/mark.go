@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -22,29 +23,29 @@ type settings struct {
 	pop    string
 	weight uint32
 	steer  zone.Steering
-	at     map[string]position // of each key that was given
+	at     map[string]finding.Position // of each key that was given
 }
 
 // parseMarks reads the marks of one record. Every field is looked at, so that all faults are reported at once.
-func parseMarks(marks []mark, errs *Errors) settings {
-	set := settings{at: map[string]position{}}
+func parseMarks(marks []mark, errs *finding.List) settings {
+	set := settings{at: map[string]finding.Position{}}
 	for _, m := range marks {
 		if len(m.text) > maxMark {
-			errs.add(m.at, "mark longer than %d octets (shorten it)", maxMark)
+			errs.AddAt(m.at, "mark longer than %d octets (shorten it)", maxMark)
 			continue
 		}
 		fields := strings.Fields(string(m.text))
 		if len(fields) == 0 {
-			errs.add(m.at, "empty mark (write %s after ;@, or remove the @)", markKeys)
+			errs.AddAt(m.at, "empty mark (write %s after ;@, or remove the @)", markKeys)
 		}
 		for _, field := range fields {
 			key, value, hasValue := strings.Cut(field, "=")
 			if first, twice := set.at[key]; twice {
-				errs.add(m.at, "%s= is given twice for one record, first on %s (keep one)", key, first.relativeTo(m.at))
+				errs.AddAt(m.at, "%s= is given twice for one record, first on %s (keep one)", key, first.SeenFrom(m.at))
 				continue
 			}
 			if err := set.put(key, value, hasValue); err != nil {
-				errs.add(m.at, "%v", err)
+				errs.AddAt(m.at, "%w", err)
 				continue
 			}
 			set.at[key] = m.at
@@ -127,11 +128,11 @@ func looksLikeMark(text []byte) bool {
 // ownerSettings collects map, answers and choose over all records of one owner.
 type ownerSettings struct {
 	steer zone.Steering
-	at    map[string]position
+	at    map[string]finding.Position
 }
 
 // merge takes in what one more record says and complains of contradictions.
-func (o *ownerSettings) merge(s *settings, errs *Errors) {
+func (o *ownerSettings) merge(s *settings, errs *finding.List) {
 	for _, key := range []string{"map", "answers", "choose"} {
 		at, given := s.at[key]
 		if !given {
@@ -144,8 +145,8 @@ func (o *ownerSettings) merge(s *settings, errs *Errors) {
 			continue
 		}
 		if was, is := show(key, o.steer), show(key, s.steer); was != is {
-			errs.add(at, "%s=%s contradicts %s=%s of %s (these settings hold for the owner: give it one value)",
-				key, is, key, was, first.relativeTo(at))
+			errs.AddAt(at, "%s=%s contradicts %s=%s of %s (these settings hold for the owner: give it one value)",
+				key, is, key, was, first.SeenFrom(at))
 		}
 	}
 }
@@ -175,35 +176,4 @@ func show(key string, s zone.Steering) string {
 		}
 	}
 	return "all"
-}
-
-// nearest is the known name that differs from name by the fewest edits, "" if none is near.
-func nearest(name string, known []string) string {
-	best, found := 3, ""
-	for _, k := range known {
-		if d := editDistance(name, k); d < best {
-			best, found = d, k
-		}
-	}
-	return found
-}
-
-// editDistance is Levenshtein's, on octets. Both names are short: checkTag bounds them.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

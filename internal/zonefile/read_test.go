@@ -11,6 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -260,16 +261,16 @@ z:16: d.sub.example.org. A has ttl 31, but ttl 30 on line 15 (all records of a n
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
-	var all *Errors
-	var one *Error
-	if !errors.As(err, &all) || !errors.As(err, &one) || len(all.List) != 5 || one.Line != 6 || one.File != "z" {
+	var all *finding.List
+	var one *finding.Fault
+	if !errors.As(err, &all) || !errors.As(err, &one) || len(all.Faults) != 5 || one.Line != 6 || one.File != "z" {
 		t.Errorf("errors.As: %+v, %+v", all, one)
 	}
 }
 
 func TestTheListOfFaultsIsBounded(t *testing.T) {
-	_, err := Read(strings.NewReader(head+strings.Repeat("x A bad\n", MaxListed+5)), "z", org)
-	if err == nil || strings.Count(err.Error(), "\n") != MaxListed || !strings.HasSuffix(err.Error(), "\n… and 5 more") {
+	_, err := Read(strings.NewReader(head+strings.Repeat("x A bad\n", finding.MaxListed+5)), "z", org)
+	if err == nil || strings.Count(err.Error(), "\n") != finding.MaxListed || !strings.HasSuffix(err.Error(), "\n… and 5 more") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -292,7 +293,7 @@ func TestLinesAreExactWhateverComesBefore(t *testing.T) {
 	} {
 		for _, bad := range []string{"b.example.net. A 192.0.2.1", "b.example.net. A (\n192.0.2.1\n)\n; end"} {
 			_, err := Read(strings.NewReader(head+before+bad), "z", org)
-			var fault *Error
+			var fault *finding.Fault
 			if want := 4 + strings.Count(before, "\n"); !errors.As(err, &fault) || fault.Line != want || strings.Contains(err.Error(), "\n") {
 				t.Errorf("behind %q: got %v, want one error on line %d", before, err, want)
 			}
@@ -309,8 +310,8 @@ func TestEveryTypesRecordEndsAtItsNewline(t *testing.T) {
 	for i, l := range strings.Split(strings.TrimSpace(string(f)), "\n") {
 		text := head + l + " ;@ weight=1\nbad.example.net. A 192.0.2.1\n"
 		_, err := Read(strings.NewReader(text), "z", org)
-		var all *Errors
-		if !errors.As(err, &all) || len(all.List) != 1 || all.List[0].Line != 5 {
+		var all *finding.List
+		if !errors.As(err, &all) || len(all.Faults) != 1 || all.Faults[0].Line != 5 {
 			t.Errorf("types.zone:%d: %s\n got %v, want one error on line 5", i+1, l, err)
 		}
 	}
@@ -322,6 +323,7 @@ func TestUnknownPoPsAreToldWithTheNearestName(t *testing.T) {
 	mustRead(t, "www A 192.0.2.1 ;@ pop=ams1", WithPoPs(known, names))
 	for pop, want := range map[string]string{
 		"asm1": "z:4: unknown PoP asm1 (did you mean ams1?)", "zurich": "z:4: unknown PoP zurich (add it to the PoP table first)",
+		"AMS1": "z:4: unknown PoP AMS1 (did you mean ams1?)",
 	} {
 		_, err := Read(strings.NewReader(head+"www A 192.0.2.1 ;@ pop="+pop), "z", org, WithPoPs(known, names))
 		if err == nil || err.Error() != want {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -16,7 +17,6 @@ const fallbackTTL = 3600
 
 // reader is the state of one Read.
 type reader struct {
-	file   string
 	origin zone.Name
 
 	main    *scanner
@@ -31,7 +31,7 @@ type reader struct {
 	hasSOA     bool // at the apex
 	hasNS      bool // at the apex
 	unread     bool // some record could not be read: it may be the one that is missing
-	errs       Errors
+	errs       *finding.List
 
 	knownPoP func(string) bool
 	popNames []string
@@ -42,7 +42,7 @@ func newReader(src io.Reader, file string, origin zone.Name) *reader {
 	if file == "" {
 		shown = "zone of " + origin.String()
 	}
-	r := &reader{file: shown, origin: origin, builder: zone.NewBuilder(origin), owners: map[zone.Name]*ownerSettings{}}
+	r := &reader{errs: &finding.List{File: shown}, origin: origin, builder: zone.NewBuilder(origin), owners: map[zone.Name]*ownerSettings{}}
 	r.index.seed = maphash.MakeSeed()
 	r.main = newScanner(src, shown, filepath.Base(file))
 	r.main.onStray = r.stray
@@ -60,7 +60,7 @@ func (r *reader) newParser(origin string) *dns.ZoneParser {
 }
 
 func (r *reader) stray(m mark) {
-	r.errs.add(m.at, "mark without a record (put it behind a record, or remove the @)")
+	r.errs.AddAt(m.at, "mark without a record (put it behind a record, or remove the @)")
 }
 
 // records reads to the end of the file. Its error is one of reading; faults of the text go to r.errs.
@@ -81,7 +81,7 @@ func (r *reader) records() error {
 			if !errors.Is(sc.failed, errEntryTooLong) {
 				return sc.failed
 			}
-			r.errs.add(position{sc.file, sc.cur.line}, "%v", errEntryTooLong)
+			r.errs.AddAt(finding.Position{File: sc.file, Line: sc.cur.line}, "%w", errEntryTooLong)
 			return nil
 		}
 		var syntax *dns.ParseError
@@ -120,10 +120,10 @@ func (r *reader) record(rr dns.RR) {
 	e := sc.current()
 	h := rr.Header()
 	r.lastTTL = h.Ttl
-	at := position{sc.file, e.line}
+	at := finding.Position{File: sc.file, Line: e.line}
 	if h.Name == "" {
-		if !r.errs.any() {
-			r.errs.add(at, "record without an owner (begin the line with a name or @)")
+		if r.errs.Len() == 0 {
+			r.errs.AddAt(at, "record without an owner (begin the line with a name or @)")
 		}
 		return
 	}
@@ -133,7 +133,7 @@ func (r *reader) record(rr dns.RR) {
 		return
 	}
 	if h.Class != dns.ClassINET {
-		r.errs.add(at, "class %s (remove it: zones are of class IN)", dns.Class(h.Class))
+		r.errs.AddAt(at, "class %s (remove it: zones are of class IN)", dns.Class(h.Class))
 		return
 	}
 	if err := r.add(at, rr, &set); err != nil {
@@ -146,7 +146,7 @@ func (r *reader) record(rr dns.RR) {
 	}
 }
 
-func (r *reader) add(at position, rr dns.RR, set *settings) error {
+func (r *reader) add(at finding.Position, rr dns.RR, set *settings) error {
 	if rr.Header().Rrtype == dns.TypeRRSIG {
 		return r.signatures.add(at, r.origin, rr, set)
 	}
@@ -159,10 +159,10 @@ func (r *reader) settings(e *entry) (set settings, ok bool) {
 	if len(e.marks) == 0 {
 		return set, true
 	}
-	before := r.errs.total()
-	set = parseMarks(e.marks, &r.errs)
+	before := r.errs.Len()
+	set = parseMarks(e.marks, r.errs)
 	r.checkPoP(&set)
-	return set, r.errs.total() == before
+	return set, r.errs.Len() == before
 }
 
 // apex remembers whether the zone has what it cannot be without.
@@ -189,10 +189,10 @@ func (r *reader) steer(owner string, set *settings) {
 	}
 	o := r.owners[name]
 	if o == nil {
-		o = &ownerSettings{at: map[string]position{}}
+		o = &ownerSettings{at: map[string]finding.Position{}}
 		r.owners[name] = o
 	}
-	o.merge(set, &r.errs)
+	o.merge(set, r.errs)
 }
 
 func (s *settings) steers() bool {
@@ -209,41 +209,38 @@ func (r *reader) checkPoP(set *settings) {
 		return
 	}
 	remedy := "add it to the PoP table first"
-	if near := nearest(set.pop, r.popNames); near != "" {
+	if near := finding.Nearest(set.pop, r.popNames); near != "" {
 		remedy = "did you mean " + near + "?"
 	}
-	r.errs.add(set.at["pop"], "unknown PoP %.80s (%s)", set.pop, remedy)
+	r.errs.AddAt(set.at["pop"], "unknown PoP %.80s (%s)", set.pop, remedy)
 }
 
 // build ends the reading: the checks that need the whole zone.
 func (r *reader) build() (*zone.Snapshot, error) {
-	whole := position{file: r.file}
 	if !r.hasSOA && !r.unread {
-		r.errs.add(whole, "no SOA record for %s (add one)", r.origin)
+		r.errs.Add(0, "no SOA record for %s (add one)", r.origin)
 	}
 	if !r.hasNS && !r.unread {
-		r.errs.add(whole, "no NS record for %s (add at least one)", r.origin)
+		r.errs.Add(0, "no NS record for %s (add at least one)", r.origin)
 	}
 	r.besideCNAME()
-	r.signatures.addTo(r.builder, &r.errs)
+	r.signatures.addTo(r.builder, r.errs)
 	for owner, o := range r.owners {
 		if err := r.builder.Steer(owner, o.steer); err != nil {
-			r.errs.add(r.index.find(owner.String(), 0), "%v", err)
+			r.errs.AddAt(r.index.find(owner.String(), 0), "%w", err)
 		}
 	}
-	if r.errs.any() {
-		return nil, r.errs.sorted()
+	if err := r.errs.Err(); err != nil {
+		return nil, err
 	}
 	s, err := r.builder.Build()
 	if err == nil {
 		return s, nil
 	}
-	at := whole
+	var at finding.Position
 	if fault, ok := errors.AsType[*zone.Error](err); ok {
-		if p := r.index.find(fault.Owner.String(), fault.Type); p.line > 0 {
-			at = p
-		}
+		at = r.index.find(fault.Owner.String(), fault.Type)
 	}
-	r.errs.add(at, "%v%s", err, zoneRemedy(err.Error()))
-	return nil, &r.errs
+	r.errs.AddAt(at, "%w%s", err, zoneRemedy(err.Error()))
+	return nil, r.errs.Err()
 }

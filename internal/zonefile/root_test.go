@@ -81,8 +81,8 @@ func BenchmarkRecords(b *testing.B) {
 	b.ResetTimer()
 	for b.Loop() {
 		rd := newReader(bytes.NewReader(data), "million", org)
-		if err := rd.records(); err != nil || rd.errs.any() {
-			b.Fatal(err, &rd.errs)
+		if err := rd.records(); err != nil || rd.errs.Len() > 0 {
+			b.Fatal(err, rd.errs)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/popdns/popdns/internal/finding"
 )
 
 const (
@@ -65,7 +67,7 @@ type entry struct {
 // mark is the text of one ;@ comment, without the ;@.
 type mark struct {
 	text []byte
-	at   position
+	at   finding.Position
 }
 
 type lexState uint8
@@ -205,7 +207,7 @@ func (s *scanner) step(c byte) {
 		s.state = comment
 		if c == '@' {
 			s.state = markText
-			s.cur.marks = append(s.cur.marks, mark{at: position{s.file, s.line}})
+			s.cur.marks = append(s.cur.marks, mark{at: finding.Position{File: s.file, Line: s.line}})
 		}
 	case markText:
 		// Grown by a few dozen octets in practice, and maxMark at most.

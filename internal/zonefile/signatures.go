@@ -3,6 +3,7 @@ package zonefile
 import (
 	"github.com/miekg/dns"
 
+	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
 
@@ -20,11 +21,11 @@ type signed struct {
 type signatureSet struct {
 	ttl   uint32
 	rdata []zone.Rdata
-	at    position
+	at    finding.Position
 }
 
 // add takes in an RRSIG, unless a zone cannot hold it: then it fails as a Builder would.
-func (s *signatures) add(at position, origin zone.Name, rr dns.RR, set *settings) error {
+func (s *signatures) add(at finding.Position, origin zone.Name, rr dns.RR, set *settings) error {
 	h := rr.Header()
 	owner, err := zone.ParseName(h.Name)
 	if err != nil {
@@ -55,14 +56,14 @@ func (s *signatures) add(at position, origin zone.Name, rr dns.RR, set *settings
 	return nil
 }
 
-func (s signatures) addTo(b *zone.Builder, errs *Errors) {
+func (s signatures) addTo(b *zone.Builder, errs *finding.List) {
 	for key, all := range s {
 		set, err := zone.NewRRset(key.owner, dns.TypeRRSIG, all.ttl, key.pop, all.rdata...)
 		if err == nil {
 			err = b.Add(set)
 		}
 		if err != nil {
-			errs.add(all.at, "%v%s", err, zoneRemedy(err.Error()))
+			errs.AddAt(all.at, "%w%s", err, zoneRemedy(err.Error()))
 		}
 	}
 }

@@ -27,7 +27,7 @@ import (
 // Read reads a zone from r. The name file stands in errors; unless it is "", "-" or begins with "<" it is also the path
 // whose folder $INCLUDE is relative to (links and .. do not lead out of it).
 //
-// A fault of the file is reported as *[Errors], which lists all that were found; an error of r as it is, wrapped. After a
+// A fault of the file is reported as *[finding.List], which lists all that were found; an error of r as it is, wrapped. After a
 // record that cannot be read, records that take their owner from it are passed over.
 //
 // Memory besides the snapshot: 24 octets a record, and at most 1 MiB for the longest record.
@@ -38,7 +38,7 @@ func Read(r io.Reader, file string, origin zone.Name, opts ...Option) (*zone.Sna
 	}
 	defer rd.inc.close()
 	if err := rd.records(); err != nil {
-		return nil, fmt.Errorf("read %s: %w", rd.file, err)
+		return nil, fmt.Errorf("read %s: %w", rd.errs.File, err)
 	}
 	return rd.build()
 }

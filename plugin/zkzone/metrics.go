@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Labels are bounded: dataset by the zones configured and the maps they name,
+// Labels are bounded: store by the Corefile, dataset by the zones configured and the maps they name,
 // reason and kind by constants.
 var (
 	answers = promauto.NewCounterVec(prometheus.CounterOpts{
@@ -44,6 +44,21 @@ var (
 		Name:      "switches_total",
 		Help:      "Counter of version switches by dataset and where the version came from.",
 	}, []string{"dataset", "source"})
+
+	followSeconds = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "follow_seconds",
+		Help:      "Histogram of the time from a version's publication, by the publisher's clock, to its being served.",
+		Buckets:   []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
+	}, []string{"kind"})
+
+	pulse = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "source_timestamp_seconds",
+		Help:      "Unix time of the newest heartbeat seen, stamped by the pipeline's writing end.",
+	}, []string{"store"})
 
 	refused = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,

@@ -1,6 +1,8 @@
 package zkzone
 
 import (
+	"time"
+
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/edge"
 )
@@ -16,8 +18,16 @@ func (observer) Switched(s edge.Switch) {
 	items.WithLabelValues(s.Path).Set(float64(s.Items))
 	published.WithLabelValues(s.Path).Set(float64(s.Head.Published.UnixMilli()) / 1000)
 	switches.WithLabelValues(s.Path, source).Inc()
+	if s.Behind > 0 {
+		followSeconds.WithLabelValues(s.Kind).Observe(s.Behind.Seconds())
+	}
 	log.Infof("Serving %s serial %d (%d items, from %s, published %s by %s)",
 		s.Path, s.Head.Serial, s.Items, source, s.Head.Published.UTC().Format("2006-01-02T15:04:05Z"), orUnknown(s.Head.By))
+}
+
+// Pulse implements edge.Observer.
+func (observer) Pulse(storeURL string, t time.Time) {
+	pulse.WithLabelValues(storeURL).Set(float64(t.UnixMilli()) / 1000)
 }
 
 // Refused implements edge.Observer.

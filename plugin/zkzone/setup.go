@@ -60,11 +60,16 @@ func (z *ZkZone) start() error {
 	defer cancel()
 	live := false
 	for _, o := range z.origins {
-		if err := z.zones[o].Wait(ctx); err != nil {
-			log.Warningf("Zone %s has no data after %s, starting without it: answering SERVFAIL until the store at %s has it", o, z.startupTimeout, z.cfg.URL)
-			continue
+		err := z.zones[o].Settle(ctx)
+		v := z.zones[o].Current()
+		switch {
+		case v != nil:
+			live = live || v.Source == dataset.Live
+		case err != nil:
+			log.Warningf("Zone %s could not be read from %s within %s, starting without it: answering SERVFAIL until it can", o, z.cfg.URL, z.startupTimeout)
+		default:
+			log.Warningf("Zone %s is not published in %s yet: answering SERVFAIL until it is (popctl zone publish %[1]s FILE)", o, z.cfg.URL)
 		}
-		live = live || z.zones[o].Current().Source == dataset.Live
 	}
 	if !live {
 		return nil // all from the disk cache, as are the maps: serve them at once

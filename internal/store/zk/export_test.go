@@ -35,3 +35,6 @@ func ArmedChannels(s *Store, path string) (n int) {
 	})
 	return n
 }
+
+// LostWatches is how often the library said that it could not set its watches again.
+func LostWatches(s *Store) int { return s.control.state().lost }

@@ -22,7 +22,7 @@ import (
 const SkipVariable = "POPDNS_SKIP_ZK"
 
 // Install is the command that installs what a server needs on Debian.
-const Install = "apt-get install --no-install-recommends zookeeper default-jre-headless"
+const Install = "apt-get install --no-install-recommends zookeeper libslf4j-java liblog4j1.2-java default-jre-headless"
 
 const (
 	readyTimeout = 60 * time.Second // an empty server takes 0.5 s, on a busy machine ten times that
