@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests start is installed: a real ZooKeeper, NSD, dig.
+# Makes sure that what the tests start is installed: a real ZooKeeper, NSD, BIND, dig.
 # As root on Debian it installs them; otherwise it says what to install.
 set -euo pipefail
 
@@ -9,6 +9,7 @@ missing=()
 [[ -e /usr/share/java/log4j-1.2.jar ]] || missing+=(liblog4j1.2-java)
 command -v java >/dev/null || missing+=(default-jre-headless)
 command -v nsd >/dev/null || [[ -x /usr/sbin/nsd ]] || missing+=(nsd)
+command -v named >/dev/null || [[ -x /usr/sbin/named ]] || missing+=(bind9)
 command -v dig >/dev/null || missing+=(dnsutils)
 if [[ ${POPDNS_SKIP_ZK:-} == 1 ]]; then
     echo "POPDNS_SKIP_ZK=1: tests against ZooKeeper are left out"

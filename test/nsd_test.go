@@ -14,13 +14,6 @@ import (
 // test ends.
 func startNSD(t *testing.T, origin, zoneFile string, port int) {
 	t.Helper()
-	path, err := exec.LookPath("nsd")
-	if err != nil {
-		path = "/usr/sbin/nsd" // not in everybody's PATH
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("NSD is not installed, run: apt-get install nsd (%v)", err)
-	}
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`server:
     ip-address: 127.0.0.1@%d
@@ -42,7 +35,7 @@ zone:
 	if err := os.WriteFile(filepath.Join(dir, "nsd.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := startProcess(t, exec.Command(path, "-d", "-c", filepath.Join(dir, "nsd.conf")), dir, nil)
+	d := startProcess(t, exec.Command(systemBinary(t, "nsd", "nsd"), "-d", "-c", filepath.Join(dir, "nsd.conf")), dir, nil)
 	eventually(t, "NSD answers", func() error {
 		select {
 		case <-d.done:

@@ -28,7 +28,8 @@ func TestReloadsLeakNoSessionAndNoGoroutine(t *testing.T) {
 	popctl(t, url, 0, "zone", "publish", "example.net", writeFile(t, "example.net.zone",
 		"example.net. 60 IN SOA ns.example.net. h.example.net. 1 2 3 4 5\nexample.net. 60 IN NS ns.example.net.\nns.example.net. 60 IN A 192.0.2.53\n"))
 	port, pprofPort := freePort(t), freePort(t)
-	block := "%s:%d {\n bind 127.0.0.1\n freshness\n popmap {\n map edge\n }\n zkzone {\n source %s\n startup_timeout 100ms\n }\n errors\n}\n"
+	secondary := freePort(t) // nobody is there: every NOTIFY fails
+	block := "%s:%d {\n bind 127.0.0.1\n transfer {\n to " + loopback(secondary) + "\n }\n freshness\n popmap {\n map edge\n }\n zkzone {\n source %s\n startup_timeout 100ms\n }\n errors\n}\n"
 	corefile := fmt.Sprintf(block, "example.org", port, url) + fmt.Sprintf(block, "example.net", port, url) +
 		fmt.Sprintf(".:%d {\n bind 127.0.0.1\n pprof 127.0.0.1:%d\n}\n", port, pprofPort)
 	dir := t.TempDir()

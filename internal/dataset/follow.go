@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"time"
 )
@@ -40,6 +41,21 @@ func (f *Follower[V]) follow(ctx context.Context, raw []byte) (v *Version[V], de
 		return nil, nil, Refusal{head.Serial, ReasonGuard, fmt.Errorf("serial %d: %w", head.Serial, err)}
 	}
 	return v, deltas, nil
+}
+
+// passed yields the values that deltas, which were applied before without error, make of value one after the other.
+func (f *Follower[V]) passed(value V, deltas []delta) iter.Seq[V] {
+	return func(yield func(V) bool) {
+		for _, d := range deltas {
+			var err error
+			if value, err = f.ref.Codec.Apply(value, d.bytes); err != nil {
+				return // not a second time
+			}
+			if value, err = (loader[V]{f.s, f.ref}).settle(value, d.to); err != nil || !yield(value) {
+				return
+			}
+		}
+	}
 }
 
 // mayFollow tells whether a head may come after the current one. The cluster is that of the first version, the disk cache's

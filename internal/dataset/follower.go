@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,10 @@ type FollowOptions[V any] struct {
 	// Accept is a guard that does not trust the committer: its error refuses the version. old is nil if there is none yet.
 	// Head.ForcedSince tells it what an operator forced.
 	Accept func(old, new *Version[V]) error
+	// OnPassed is told, right before OnVersion, the versions that lie between the last one and the new one and never were current: a
+	// burst of commits is taken in one step. The sequence makes them when it is ranged over, at the cost of applying their deltas once more; it
+	// must not be kept. It is not called when there are none, or when an image was loaded.
+	OnPassed func(iter.Seq[V])
 	// OnVersion is told each version after it became current. The same version comes twice when the store confirms what the
 	// disk cache held.
 	OnVersion func(*Version[V])
@@ -69,6 +74,9 @@ func NewFollower[V any](s store.Store, ref Ref[V], o FollowOptions[V]) *Follower
 	}
 	if o.OnVersion == nil {
 		o.OnVersion = func(*Version[V]) {}
+	}
+	if o.OnPassed == nil {
+		o.OnPassed = func(iter.Seq[V]) {}
 	}
 	if o.OnRefused == nil {
 		o.OnRefused = func(Refusal) {}
@@ -186,7 +194,10 @@ func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *
 	if v == nil {
 		return
 	}
-	f.cur.Store(v)
+	before := f.cur.Swap(v)
+	if len(deltas) > 1 {
+		f.opts.OnPassed(f.passed(before.Value, deltas[:len(deltas)-1]))
+	}
 	f.opts.OnVersion(v)
 	saver.put(v, deltas)
 }

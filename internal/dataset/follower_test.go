@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,6 +115,40 @@ func TestFollowerSeesEveryCommittedStateInOrder(t *testing.T) {
 			t.Fatalf("Run ended with %v", err)
 		}
 	})
+}
+
+// TestFollowerTellsTheVersionsThatItPassed starts from a cache that is behind.
+func TestFollowerTellsTheVersionsThatItPassed(t *testing.T) {
+	s, cache := newStore(t), newStore(t)
+	w := NewWriter[*pairs](s, testRef)
+	put(t, w, of("a=0", "b=0"))
+	before := follow(t, s, FollowOptions[*pairs]{Cache: cache})
+	before.await(t, 1)
+	if err := before.stop(); !errors.Is(err, context.Canceled) { // waits for the cache's writer
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		put(t, w, of(fmt.Sprint("a=", i+1), "b=0"))
+	}
+	var passed []string
+	r := prepare(t, s, FollowOptions[*pairs]{Cache: cache, OnPassed: func(between iter.Seq[*pairs]) {
+		for p := range between {
+			passed = append(passed, fmt.Sprint(p.serial, " ", p))
+		}
+	}})
+	if err := r.LoadCache(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.start(t)
+	r.await(t, 5)
+	want := make([]string, 0, 3)
+	for i := range 3 {
+		p := of(fmt.Sprint("a=", i+1), "b=0")
+		want = append(want, fmt.Sprint(i+2, " ", p))
+	}
+	if !slices.Equal(passed, want) {
+		t.Errorf("passed %q, want %q", passed, want)
+	}
 }
 
 func TestFollowerNearTheHeadReadsNothingButTheHead(t *testing.T) {

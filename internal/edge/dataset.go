@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
@@ -49,8 +50,10 @@ func (d *Dataset[V]) Settle(ctx context.Context) error {
 
 // hooks are what a kind of dataset adds to following it.
 type hooks[V any] struct {
-	accept   func(old, new *dataset.Version[V]) error
-	switched func(*dataset.Version[V])
+	accept func(old, new *dataset.Version[V]) error
+	// switched is told each version, and those since the last one that were
+	// never current, nil for none; see dataset.FollowOptions.OnPassed.
+	switched func(v *dataset.Version[V], passed iter.Seq[V])
 }
 
 // start follows a dataset until the source is closed. What the disk cache
@@ -59,14 +62,17 @@ type hooks[V any] struct {
 func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 	d := &Dataset[V]{path: ref.Path, first: make(chan struct{}), settled: make(chan struct{})}
 	var first, settled sync.Once
-	var before uint32 // serial of the version before; no dataset has serial 0
+	var passed iter.Seq[V] // told between two calls of OnVersion
+	var before uint32      // serial of the version before; no dataset has serial 0
 	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
-		Cache:  s.cache,
-		Accept: h.accept,
+		Cache:    s.cache,
+		Accept:   h.accept,
+		OnPassed: func(between iter.Seq[V]) { passed = between },
 		OnVersion: func(v *dataset.Version[V]) {
 			if h.switched != nil {
-				h.switched(v)
+				h.switched(v, passed)
 			}
+			passed = nil
 			_, items := ref.Codec.Sum(v.Value)
 			sw := Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items}
 			if before != 0 && before != v.Head.Serial {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,8 @@ type Source struct {
 	mapsMu  sync.Mutex                                      // for writers; a new zone version takes it while zonesMu may be held
 	maps    atomic.Pointer[map[string]*Dataset[*steer.Map]] // copied on write: read by every steered query
 	pops    *Dataset[*steer.PoPs]
+	feedsMu sync.Mutex // taken while zonesMu may be held, like mapsMu
+	feeds   map[zone.Name]*feeds
 
 	heartbeat atomic.Pointer[Heartbeat]
 	switched  chan struct{} // tells trim that a version was switched
@@ -62,7 +65,14 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 	if _, err := storeurl.Parse(cfg.URL); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
-	s := &Source{cfg: cfg, obs: obs, store: newDeferred(), zones: map[zone.Name]*Dataset[*zone.Snapshot]{}, switched: make(chan struct{}, 1)}
+	s := &Source{
+		cfg:      cfg,
+		obs:      obs,
+		store:    newDeferred(),
+		zones:    map[zone.Name]*Dataset[*zone.Snapshot]{},
+		feeds:    map[zone.Name]*feeds{},
+		switched: make(chan struct{}, 1),
+	}
 	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.CacheDir != "" {
@@ -116,10 +126,11 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}}
 	d := start(s, ref, hooks[*zone.Snapshot]{
 		accept: acceptZone,
-		switched: func(v *dataset.Version[*zone.Snapshot]) {
+		switched: func(v *dataset.Version[*zone.Snapshot], passed iter.Seq[*zone.Snapshot]) {
 			for _, name := range v.Value.Maps() {
 				s.FollowMap(name)
 			}
+			s.feed(origin, v.Value, passed)
 		},
 	})
 	s.zones[origin] = d

@@ -17,55 +17,57 @@ type Delta struct {
 func (d Delta) Empty() bool { return len(d.Delete) == 0 && len(d.Put) == 0 && len(d.Steer) == 0 }
 
 // Diff is the delta that makes new from old, in canonical order; everything in new if old is nil. Between a snapshot and what Apply made of it
-// it costs as much as their changes; otherwise it reads both zones. Both must be of the same origin.
+// it costs as much as their changes, unless Apply folded; otherwise it reads both zones. Both must be of the same origin.
 func Diff(old, new *Snapshot) Delta {
 	d := Delta{}
+	eachChange(old, new, d.node)
+	return d
+}
+
+// eachChange calls fn, in canonical order, with the old and the new node of every name whose nodes differ, and of others that are equal. A node that is
+// missing is "". A nil old is a zone without names.
+func eachChange(old, new *Snapshot, fn func(o, n node)) {
 	switch {
 	case old == new:
 	case old == nil:
 		for n := range new.nodes {
-			d.node("", n)
+			fn("", n)
 		}
 	case old.image == new.image:
-		d.changes(old, new)
+		eachOverlaid(old, new, fn)
 	default:
-		d.walk(old, new)
+		eachOfTwo(old, new, fn)
 	}
-	return d
 }
 
-// changes compares the names that are not as in the image that both share.
-func (d *Delta) changes(old, new *Snapshot) {
-	names := make(map[Name]struct{}, new.changed.leaves)
-	for _, s := range []*Snapshot{old, new} {
-		for l := range s.changed.all {
-			names[l.name] = struct{}{}
-		}
-	}
+// eachOverlaid is eachChange for snapshots that share their image.
+func eachOverlaid(old, new *Snapshot, fn func(o, n node)) {
+	names := map[Name]struct{}{}
+	differing(old.changed.root, new.changed.root, func(n Name) { names[n] = struct{}{} })
 	for _, name := range slices.SortedFunc(maps.Keys(names), Name.Compare) {
-		d.node(old.lookup(name), new.lookup(name))
+		fn(old.lookup(name), new.lookup(name))
 	}
 }
 
-// walk goes through both zones in canonical order.
-func (d *Delta) walk(old, new *Snapshot) {
+// eachOfTwo is eachChange by going through both zones in canonical order.
+func eachOfTwo(old, new *Snapshot, fn func(o, n node)) {
 	next, stop := pull(old)
 	defer stop()
 	o := next()
 	for n := range new.nodes {
 		for o != "" && o.name().Compare(n.name()) < 0 {
-			d.node(o, "")
+			fn(o, "")
 			o = next()
 		}
 		if o != "" && o.name() == n.name() {
-			d.node(o, n)
+			fn(o, n)
 			o = next()
 		} else {
-			d.node("", n)
+			fn("", n)
 		}
 	}
 	for ; o != ""; o = next() {
-		d.node(o, "")
+		fn(o, "")
 	}
 }
 

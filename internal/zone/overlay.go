@@ -138,3 +138,45 @@ func (b *branch) all(yield func(*leaf) bool) bool {
 	}
 	return true
 }
+
+// differing calls yield for the name of every leaf that only one of two overlays has, in no order and perhaps twice. Branches that both share
+// are passed by, so that the cost is that of what happened between the two, however much both hold.
+func differing(a, b *branch, yield func(Name)) {
+	switch {
+	case a == b:
+		return
+	case a == nil:
+		differing(b, nil, yield)
+		return
+	case b == nil:
+		a.all(func(l *leaf) bool {
+			yield(l.name)
+			return true
+		})
+		return
+	}
+	for used := a.used | b.used; used != 0; used &= used - 1 {
+		sa, sb := a.slotOf(used&-used), b.slotOf(used&-used)
+		if sa.leaf == sb.leaf && sa.leaf != nil {
+			continue
+		}
+		sa.names(yield)
+		sb.names(yield)
+		differing(sa.branch, sb.branch, yield)
+	}
+}
+
+// slotOf is the content of the place with the given bit.
+func (b *branch) slotOf(bit uint32) slot {
+	if b.used&bit == 0 {
+		return slot{}
+	}
+	return b.slots[bits.OnesCount32(b.used&(bit-1))]
+}
+
+// names calls yield for the names of the slot's own leaves.
+func (s slot) names(yield func(Name)) {
+	for l := s.leaf; l != nil; l = l.next {
+		yield(l.name)
+	}
+}

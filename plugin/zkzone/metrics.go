@@ -67,6 +67,20 @@ var (
 		Help:      "Counter of published versions that were not served, by dataset and reason.",
 	}, []string{"dataset", "reason"})
 
+	transfers = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "transfers_total",
+		Help:      "Counter of outgoing transfers by zone and kind: axfr, ixfr, fallback (IXFR answered with the whole zone), current (nothing to send).",
+	}, []string{"zone", "kind"})
+
+	notifyErrors = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "notify_errors_total",
+		Help:      "Counter of NOTIFY rounds in which some secondary did not answer.",
+	}, []string{"zone"})
+
 	cacheErrors = promauto.NewCounter(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: pluginName,

@@ -105,7 +105,8 @@ func (h *hold) keep(cfg edge.Config) error {
 	return sweepDeadHolds()
 }
 
-// release gives the claim back; more than once is harmless.
+// release ends the owner's transfers and gives the claim back; more than once
+// is harmless.
 func (h *hold) release() error {
 	holdsMu.Lock()
 	delete(holds, h)
@@ -117,6 +118,7 @@ func (h *hold) release() error {
 	if !taken {
 		return nil
 	}
+	h.owner.stopTransfers()
 	return sources.release(h.cfg)
 }
 

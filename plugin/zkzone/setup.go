@@ -35,7 +35,15 @@ func setup(c *caddy.Controller) error {
 		return z
 	})
 	z.hold = newHold(c, z)
-	c.OnStartup(z.start)
+	c.OnStartup(func() error {
+		if err := z.start(); err != nil {
+			return err
+		}
+		if notify := notifyOf(c); notify != nil {
+			z.startTransfers(notify)
+		}
+		return nil
+	})
 	c.OnShutdown(z.hold.release)
 	c.OnRestartFailed(sweepDeadHolds)
 	return nil

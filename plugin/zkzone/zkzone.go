@@ -40,6 +40,7 @@ type ZkZone struct {
 	startErr  error
 	source    *edge.Source
 	zones     map[string]*edge.Dataset[*zone.Snapshot] // by origin; set by EdgeSource, before serving
+	out       *outgoing                                // nil without the transfer plugin; set at start, before serving
 }
 
 var (
