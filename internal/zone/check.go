@@ -22,6 +22,8 @@ func checkNode(origin Name, n node) error {
 		return wrong(dns.TypeNS, "a wildcard cannot be delegated")
 	case name.IsWildcard() && n.has(flagDNAME): // RFC 4592 4.4
 		return wrong(dns.TypeDNAME, "a wildcard cannot own DNAME")
+	case name != origin && n.has(flagDNAME) && n.has(flagNS): // RFC 6672 2.3: the child's apex may have it, not the parent's cut
+		return wrong(dns.TypeDNAME, "stands at a zone cut, where only the child can have it (RFC 6672 2.3)")
 	}
 	for s := n.sets(); s != ""; s = s.rest() {
 		switch typ := s.typ(); {

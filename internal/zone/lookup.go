@@ -2,7 +2,7 @@ package zone
 
 import "github.com/miekg/dns"
 
-// maxChain is the most CNAME records that an answer follows. BIND stops at 16; resolvers give up earlier.
+// maxChain is the most CNAME records, synthesised ones included, that an answer follows. BIND stops at 16; resolvers give up earlier.
 const maxChain = 16
 
 // Question is what Lookup answers. The class is IN.
@@ -16,8 +16,8 @@ type Question struct {
 // among variants; if it is nil the default variant is taken, otherwise the first. It allocates nothing once res has room. It may be called
 // concurrently, each call with its own res.
 //
-//   - A chain of CNAMEs is followed inside the zone, up to 16 of them. A chain that loops or is longer is answered as far as it was followed,
-//     with NOERROR, as BIND and NSD do.
+//   - A chain of CNAMEs and DNAMEs (RFC 6672) is followed inside the zone, up to 16 CNAMEs. A chain that loops or is longer is answered as far
+//     as it was followed, with NOERROR, as BIND does. A synthesised CNAME costs an allocation.
 //   - A question of type ANY gets one RRset (RFC 8482 4.1): the SOA at the apex, elsewhere the one with the lowest type number that is neither
 //     RRSIG nor NSEC, if there is one.
 //   - With DO every RRset comes with its stored signatures, and a referral with the child's DS. Proofs of non-existence (NSEC, NSEC3) are not added.
@@ -52,6 +52,8 @@ func (a *answering) step(name Name) (next Name) {
 	case f.cut != "":
 		a.refer(f.cut)
 		return ""
+	case f.dname != "":
+		return a.redirect(name, f.dname)
 	case f.node != "":
 		return a.answer(name, f.node)
 	}
@@ -59,18 +61,22 @@ func (a *answering) step(name Name) (next Name) {
 	return ""
 }
 
-// found is where the walk towards a name ended. Both are "" if the name does not exist and no wildcard stands for it.
+// found is where the walk towards a name ended. All are "" if the name does not exist and no wildcard stands for it.
 type found struct {
-	node node // owns the name's records: the name itself, or the wildcard that stands for it
-	cut  node // the zone cut at or above the name
+	node  node // owns the name's records: the name itself, or the wildcard that stands for it
+	cut   node // the zone cut at or above the name
+	dname node // the DNAME's owner above the name; what lies below it in the zone is occluded (RFC 6672 2.4)
 }
 
-// locate walks from the apex towards the name. With parentSide a cut at the name itself does not count: what the parent holds there is asked for.
+// locate walks from the apex towards the name; the first cut or DNAME on the way decides. With parentSide a cut at the name itself does not count: what the parent holds there is asked for.
 func (s *Snapshot) locate(name Name, parentSide bool) found {
 	var starts labelStarts
 	i := starts.fill(name[:len(name)-len(s.origin)]) - 1
 	encloser, hash := s.apex, s.originHash
 	for ; i >= 0; i-- {
+		if encloser.has(flagDNAME) {
+			return found{dname: encloser}
+		}
 		h := hashChild(hash, name.label(starts[i]))
 		below := s.find(h, "", name[starts[i]:])
 		if below == "" {
