@@ -28,7 +28,7 @@ func TestRootZoneIsAnsweredAsFileAndNSDDo(t *testing.T) {
 	ours, file, nsd := freePort(t), freePort(t), freePort(t)
 	corefile := fmt.Sprintf(".:%d {\n bind 127.0.0.1\n zkzone {\n source %s\n startup_timeout 20s\n }\n errors\n}\n.:%d {\n bind 127.0.0.1\n file %s .\n errors\n}\n", ours, url, file, path)
 	startCoreDNS(t, corefile, loopback(ours))
-	startNSD(t, ".", path, nsd)
+	startNSD(t, nsd, zoneFile{".", path})
 
 	kinds, differ := map[string]int{}, 0
 	queries, addresses := rootZoneQueries(t, path)
@@ -128,6 +128,8 @@ func kindOf(m *dns.Msg) string {
 	switch {
 	case m.Rcode == dns.RcodeNameError:
 		return "nxdomain"
+	case m.Rcode == dns.RcodeYXDomain:
+		return "yxdomain"
 	case len(m.Answer) > 0:
 		return "answer"
 	case !m.Authoritative:

@@ -8,8 +8,10 @@ func (a *answering) additional() {
 	for i := range a.res.Answer {
 		a.targets(&a.res.Answer[i], false)
 	}
-	if a.res.Kind == Delegation {
-		a.targets(&a.res.Authority[0], true)
+	for i := range a.res.Authority {
+		if set := &a.res.Authority[i]; set.Type == dns.TypeNS {
+			a.targets(set, true)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func besideCNAME(typ uint16) bool {
 	return false
 }
 
-// checkApex checks that the zone is one: it has a SOA and name servers.
+// checkApex checks that the zone is one, with a SOA and name servers, and can be served with its proofs.
 func checkApex(origin Name, apex node) error {
 	switch {
 	case apex == "" || !apex.sets().is(dns.TypeSOA):
@@ -53,5 +53,5 @@ func checkApex(origin Name, apex node) error {
 	case !apex.has(flagNS):
 		return &Error{origin, dns.TypeNS, "the zone has no NS at its apex"}
 	}
-	return nil
+	return checkIterations(origin, apex)
 }
