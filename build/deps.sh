@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests start is installed: a real ZooKeeper, NSD, dig.
+# Makes sure that what the tests start is installed: a real ZooKeeper, NSD, Knot, ldns-signzone, dig.
 # As root on Debian it installs them; otherwise it says what to install.
 set -euo pipefail
 
@@ -8,6 +8,8 @@ missing=()
 [[ -e /usr/share/java/slf4j-simple.jar || -e /usr/share/java/slf4j-log4j12.jar ]] || missing+=(libslf4j-java)
 command -v java >/dev/null || missing+=(default-jre-headless)
 command -v nsd >/dev/null || [[ -x /usr/sbin/nsd ]] || missing+=(nsd)
+command -v knotd >/dev/null || [[ -x /usr/sbin/knotd ]] || missing+=(knot)
+command -v ldns-signzone >/dev/null || missing+=(ldnsutils)
 command -v dig >/dev/null || missing+=(dnsutils)
 if [[ ${POPDNS_SKIP_ZK:-} == 1 ]]; then
     echo "POPDNS_SKIP_ZK=1: tests against ZooKeeper are left out"
