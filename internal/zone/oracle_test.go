@@ -329,10 +329,10 @@ func (x *oracleQuery) additional(owner string, rr dns.RR, glue bool) {
 	}
 	source, cut, _ := x.source(target, false)
 	if cut != "" {
-		if !glue {
+		if _, server := rr.(*dns.NS); !glue && !server {
 			return
 		}
-		source = target
+		source, glue = target, true
 	}
 	for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		records := x.of(source, typ)
