@@ -36,7 +36,7 @@ var deliberate = []difference{
 	{"NODATA of a wildcard that is an empty non-terminal is proven by the NSEC before it (RFC 4035 3.1.3.4)", "Knot", evenEmptyWildcard},
 	{"the NSEC that a wildcard gave for a question for NSEC does not stand for the proof that the name does not exist (RFC 4035 3.1.3.3)", "Knot", evenSynthesisedNSEC},
 	{"the addresses of an HTTPS record's own owner go along (RFC 9460 4.2)", "", evenOwnTarget},
-	{"addresses below a cut are the child's, and part of a referral only (RFC 1034 4.2.1)", "Knot", evenGlue},
+	{"addresses below a cut are the child's: they go along with a referral and with the zone's own name servers, not with MX and SRV (RFC 1034 4.2.1)", "Knot", evenGlue},
 }
 
 // unexplained says what differs between our answer and a peer's beside what is

@@ -20,8 +20,8 @@ type chained struct {
 }
 
 // links gives the chain's owners in order with the wire form of each one's record.
-func (c *chained) links(t *testing.T) (owners []Name, rdata map[Name][]byte) {
-	t.Helper()
+func (c *chained) links(tb testing.TB) (owners []Name, rdata map[Name][]byte) {
+	tb.Helper()
 	for host := range c.hosts {
 		owner := host
 		if c.nsec3 {
@@ -39,11 +39,11 @@ func (c *chained) links(t *testing.T) (owners []Name, rdata map[Name][]byte) {
 		}
 		rr, err := dns.NewRR(text)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		_, wire, err := RdataOf(rr)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		rdata[owner] = wire
 	}
@@ -58,12 +58,12 @@ func (c *chained) typ() uint16 {
 }
 
 // zone makes the snapshot anew.
-func (c *chained) zone(t *testing.T) *Snapshot {
-	t.Helper()
+func (c *chained) zone(tb testing.TB) *Snapshot {
+	tb.Helper()
 	b := NewBuilder(c.origin)
 	add := func(owner Name, typ uint16, wire []byte) {
 		if err := b.Add(RRset{Owner: owner, Type: typ, TTL: 60, Rdata: []Rdata{{Wire: wire}}}); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	apex := []string{"SOA ns. h. 1 2 3 4 60", "NS ns."}
@@ -73,24 +73,24 @@ func (c *chained) zone(t *testing.T) *Snapshot {
 	for _, text := range apex {
 		rr, err := dns.NewRR(c.origin.String() + " 60 IN " + text)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		typ, wire, err := RdataOf(rr)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		add(c.origin, typ, wire)
 	}
 	for host := range c.hosts {
 		add(host, dns.TypeA, []byte{192, 0, 2, 1})
 	}
-	_, rdata := c.links(t)
+	_, rdata := c.links(tb)
 	for owner, wire := range rdata {
 		add(owner, c.typ(), wire)
 	}
 	s, err := b.Build()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -263,5 +263,23 @@ func TestProofsCostFewAllocations(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { s.Lookup(Question{Name: q.Name, Type: dns.TypeNS, DO: true}, nil, &res) }); n != 0 {
 			t.Errorf("nsec3=%t: %g allocations for a positive answer", c.nsec3, n)
 		}
+	}
+}
+
+func BenchmarkDenial(b *testing.B) {
+	for _, nsec3 := range []bool{false, true} {
+		z := &chained{origin: MustParseName("example.org"), nsec3: nsec3, salt: "abcd", hosts: map[Name]bool{MustParseName("example.org"): true}}
+		for i := range 100_000 {
+			z.hosts[z.origin.Prepend(fmt.Sprintf("h%d", i))] = true
+		}
+		s := z.zone(b)
+		b.Run(fmt.Sprintf("nsec3=%t", nsec3), func(b *testing.B) {
+			b.ReportAllocs()
+			var res Result
+			q := Question{Name: MustParseName("nobody.example.org"), Type: dns.TypeA, DO: true}
+			for b.Loop() {
+				s.Lookup(q, nil, &res)
+			}
+		})
 	}
 }
