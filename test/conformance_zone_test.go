@@ -136,9 +136,12 @@ func (z *conformanceZone) cut(owner string) {
 	}
 }
 
+// tooLong leaves 36 octets for what stands before it.
+var tooLong = strings.Repeat(strings.Repeat("z", 58)+".", 3) + strings.Repeat("z", 40) + "."
+
 func (z *conformanceZone) dnameTarget() string {
 	if z.rnd.IntN(3) == 0 {
-		return strings.Repeat(strings.Repeat("z", 58)+".", 3) + strings.Repeat("z", 40) + "."
+		return tooLong
 	}
 	return z.target()
 }
@@ -166,6 +169,8 @@ func makeConformanceZone(t *testing.T, rnd *rand.Rand, keys keyFiles, origin str
 	if rnd.IntN(12) == 0 {
 		z.add(origin, "DNAME", "%s", z.dnameTarget())
 	}
+	z.claim("over." + origin)
+	z.add("over."+origin, "DNAME", "%s", tooLong)
 	for range 1 + rnd.IntN(30) {
 		if name := z.name(); z.claim(name) {
 			z.fill(name)
