@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests start is installed: a real ZooKeeper, NSD, BIND, dig.
+# Makes sure that what the tests start is installed: real ZooKeeper, NSD, Knot,
+# BIND, ldns-signzone, dig.
 # As root on Debian it installs them; otherwise it says what to install.
 set -euo pipefail
 
@@ -10,6 +11,8 @@ missing=()
 command -v java >/dev/null || missing+=(default-jre-headless)
 command -v nsd >/dev/null || [[ -x /usr/sbin/nsd ]] || missing+=(nsd)
 command -v named >/dev/null || [[ -x /usr/sbin/named ]] || missing+=(bind9)
+command -v knotd >/dev/null || [[ -x /usr/sbin/knotd ]] || missing+=(knot)
+command -v ldns-signzone >/dev/null || missing+=(ldnsutils)
 command -v dig >/dev/null || missing+=(dnsutils)
 if [[ ${POPDNS_SKIP_ZK:-} == 1 ]]; then
     echo "POPDNS_SKIP_ZK=1: tests against ZooKeeper are left out"

@@ -10,9 +10,12 @@ import (
 	"github.com/miekg/dns"
 )
 
-// startNSD serves a zone file with Debian's NSD on a loopback port until the
+// zoneFile is a zone that a peer serves from its file.
+type zoneFile struct{ origin, path string }
+
+// startNSD serves zone files with Debian's NSD on a loopback port until the
 // test ends.
-func startNSD(t *testing.T, origin, zoneFile string, port int) {
+func startNSD(t *testing.T, port int, zones ...zoneFile) {
 	t.Helper()
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`server:
@@ -28,24 +31,32 @@ func startNSD(t *testing.T, origin, zoneFile string, port int) {
     rrl-ratelimit: 0
 remote-control:
     control-enable: no
-zone:
-    name: %q
-    zonefile: %q
-`, port, dir, filepath.Join(dir, "nsd.pid"), filepath.Join(dir, "xfrd.state"), filepath.Join(dir, "zone.list"), origin, zoneFile)
+`, port, dir, filepath.Join(dir, "nsd.pid"), filepath.Join(dir, "xfrd.state"), filepath.Join(dir, "zone.list"))
+	for _, z := range zones {
+		conf += fmt.Sprintf("zone:\n    name: %q\n    zonefile: %q\n", z.origin, z.path)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "nsd.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d := startProcess(t, exec.Command(systemBinary(t, "nsd", "nsd"), "-d", "-c", filepath.Join(dir, "nsd.conf")), dir, nil)
-	eventually(t, "NSD answers", func() error {
-		select {
-		case <-d.done:
-			t.Fatalf("nsd ended:\n%s", d.log)
-		default:
-		}
-		r, err := exchange(loopback(port), question(origin, dns.TypeSOA))
-		if err == nil && len(r.Answer) == 0 {
-			err = fmt.Errorf("rcode %s", dns.RcodeToString[r.Rcode])
-		}
-		return err
-	})
+	awaitZones(t, d, port, zones)
+}
+
+// awaitZones returns once the daemon answers for every zone.
+func awaitZones(t *testing.T, d *daemon, port int, zones []zoneFile) {
+	t.Helper()
+	for _, z := range zones {
+		eventually(t, z.origin+" is served", func() error {
+			select {
+			case <-d.done:
+				t.Fatalf("the server ended:\n%s", d.log)
+			default:
+			}
+			r, err := exchange(loopback(port), question(z.origin, dns.TypeSOA))
+			if err == nil && len(r.Answer) == 0 {
+				err = fmt.Errorf("rcode %s", dns.RcodeToString[r.Rcode])
+			}
+			return err
+		})
+	}
 }

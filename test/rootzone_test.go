@@ -18,7 +18,8 @@ const rootQueries = 5000
 
 // TestRootZoneIsAnsweredAsFileAndNSDDo publishes the IANA root to a real
 // ZooKeeper and compares the served answers with those of two others that
-// serve the same file: the stock file plugin in the same process, and NSD.
+// serve the same file: the stock file plugin in the same process, and NSD; with
+// DO, where the proofs are at stake, with NSD alone.
 func TestRootZoneIsAnsweredAsFileAndNSDDo(t *testing.T) {
 	path := sharedData(t, "root.zone")
 	zk := zktest.Start(t)
@@ -28,7 +29,7 @@ func TestRootZoneIsAnsweredAsFileAndNSDDo(t *testing.T) {
 	ours, file, nsd := freePort(t), freePort(t), freePort(t)
 	corefile := fmt.Sprintf(".:%d {\n bind 127.0.0.1\n zkzone {\n source %s\n startup_timeout 20s\n }\n errors\n}\n.:%d {\n bind 127.0.0.1\n file %s .\n errors\n}\n", ours, url, file, path)
 	startCoreDNS(t, corefile, loopback(ours))
-	startNSD(t, ".", path, nsd)
+	startNSD(t, nsd, zoneFile{".", path})
 
 	kinds, differ := map[string]int{}, 0
 	queries, addresses := rootZoneQueries(t, path)
@@ -37,6 +38,11 @@ func TestRootZoneIsAnsweredAsFileAndNSDDo(t *testing.T) {
 		m.IsEdns0().SetUDPSize(4096)
 		got := ask(t, loopback(ours), m.Copy())
 		kinds[kindOf(got)]++
+		withDO := m.Copy()
+		withDO.IsEdns0().SetDo()
+		if diff, _ := unexplained("NSD", ask(t, loopback(ours), withDO), ask(t, loopback(nsd), withDO)); diff != "" {
+			t.Fatalf("%s %s with DO, compared with NSD: %s", q.Name, dns.TypeToString[q.Qtype], diff)
+		}
 		for _, peer := range []struct {
 			name string
 			addr string
@@ -94,7 +100,7 @@ func rootZoneQueries(t *testing.T, path string) ([]dns.Question, map[string]bool
 	add := func(to *[]dns.Question, name string, qtype uint16) {
 		*to = append(*to, dns.Question{Name: name, Qtype: qtype, Qclass: dns.ClassINET})
 	}
-	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeTXT, dns.TypeDNSKEY} {
+	for _, qtype := range []uint16{dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeTXT, dns.TypeDNSKEY, dns.TypeNSEC, dns.TypeDS} {
 		add(&all, ".", qtype)
 	}
 	for tld := range tlds {
@@ -128,6 +134,8 @@ func kindOf(m *dns.Msg) string {
 	switch {
 	case m.Rcode == dns.RcodeNameError:
 		return "nxdomain"
+	case m.Rcode == dns.RcodeYXDomain:
+		return "yxdomain"
 	case len(m.Answer) > 0:
 		return "answer"
 	case !m.Authoritative:

@@ -8,8 +8,10 @@ func (a *answering) additional() {
 	for i := range a.res.Answer {
 		a.targets(&a.res.Answer[i], false)
 	}
-	if a.res.Kind == Delegation {
-		a.targets(&a.res.Authority[0], true)
+	for i := range a.res.Authority {
+		if set := &a.res.Authority[i]; set.Type == dns.TypeNS {
+			a.targets(set, true)
+		}
 	}
 }
 
@@ -40,7 +42,7 @@ func (a *answering) target(set *Set, wire string, at int, glue bool) {
 		name = set.Owner // RFC 9460 2.5.2
 	}
 	if name.IsSubdomainOf(a.origin) {
-		a.addresses(name, glue)
+		a.addresses(name, glue, set.Type == dns.TypeNS)
 	}
 }
 
@@ -71,15 +73,16 @@ func targetAt(typ uint16) int {
 	return -1
 }
 
-// addresses adds a name's A and AAAA, unless they are in the message already. Names below a cut are the child's: only a referral gives them.
-func (a *answering) addresses(name Name, glue bool) {
+// addresses adds a name's A and AAAA, unless they are in the message already. Names below a cut are the child's: they go along as glue, with a referral
+// and with the zone's own name servers (server), whose addresses nobody else may be able to give (RFC 8109 3.3 for the root).
+func (a *answering) addresses(name Name, glue, server bool) {
 	f := a.locate(name, false)
 	n := f.node
 	if f.cut != "" {
-		if !glue {
+		if !glue && !server {
 			return
 		}
-		n = a.lookup(name)
+		n, glue = a.lookup(name), true
 	}
 	if n == "" {
 		return

@@ -38,11 +38,14 @@ func (s *Snapshot) Apply(d Delta) (*Snapshot, error) {
 			return nil, err
 		}
 	}
+	for c := range chains {
+		next.changed.joined[c] = next.changed.joined[c].with(t.joined[c])
+	}
 	next.apex = next.find(next.originHash, "", next.origin)
 	if err := checkApex(next.origin, next.apex); err != nil {
 		return nil, err
 	}
-	if n := next.changed.leaves; n > minFold && n > next.image.names/foldPart {
+	if n := next.changed.leaves; n > minFold && n > next.image.names/foldPart || next.changed.left > maxLeft {
 		next.fold()
 	}
 	next.share()
@@ -127,7 +130,8 @@ func (s *Snapshot) perOwner(d Delta) (map[Name]*ownerChange, error) {
 // applying is a snapshot in the making. Nobody else sees it yet.
 type applying struct {
 	*Snapshot
-	edit edit
+	edit   edit
+	joined [chains][]Name // in canonical order, as owners are
 }
 
 // apply makes the owner's new node, puts it in place of the old, and keeps the count of everything.
@@ -215,10 +219,10 @@ func (a *applying) place(name Name, old, n node) {
 	case gone && old == "":
 		return
 	case gone:
-		a.set(name, "")
+		a.set(name, old, "")
 		a.addChild(name.Parent(), -1)
 	default:
-		a.set(name, n)
+		a.set(name, old, n)
 		if old == "" {
 			a.addChild(name.Parent(), 1)
 		}
@@ -238,7 +242,8 @@ func (a *applying) addChild(name Name, by int) {
 	a.place(name, old, old.withChildren(uint32(int(old.children())+by))) //nolint:gosec // a count, and it has this child
 }
 
-func (a *applying) set(name Name, n node) {
+func (a *applying) set(name Name, old, n node) {
+	a.relink(old, n)
 	l := &leaf{hash: hashName(name), node: n}
 	if n != "" {
 		l.name = n.name()

@@ -22,6 +22,8 @@ func checkNode(origin Name, n node) error {
 		return wrong(dns.TypeNS, "a wildcard cannot be delegated")
 	case name.IsWildcard() && n.has(flagDNAME): // RFC 4592 4.4
 		return wrong(dns.TypeDNAME, "a wildcard cannot own DNAME")
+	case name != origin && n.has(flagDNAME) && n.has(flagNS): // RFC 6672 2.3: the child's apex may have it, not the parent's cut
+		return wrong(dns.TypeDNAME, "stands at a zone cut, where only the child can have it (RFC 6672 2.3)")
 	}
 	for s := n.sets(); s != ""; s = s.rest() {
 		switch typ := s.typ(); {
@@ -43,7 +45,7 @@ func besideCNAME(typ uint16) bool {
 	return false
 }
 
-// checkApex checks that the zone is one: it has a SOA and name servers.
+// checkApex checks that the zone is one, with a SOA and name servers, and can be served with its proofs.
 func checkApex(origin Name, apex node) error {
 	switch {
 	case apex == "" || !apex.sets().is(dns.TypeSOA):
@@ -51,5 +53,5 @@ func checkApex(origin Name, apex node) error {
 	case !apex.has(flagNS):
 		return &Error{origin, dns.TypeNS, "the zone has no NS at its apex"}
 	}
-	return nil
+	return checkIterations(origin, apex)
 }

@@ -6,12 +6,13 @@ import (
 	"unsafe"
 )
 
-// image holds the nodes of a zone one after the other in canonical order, and a hash index into them. It has two pointers in all, whatever the size
-// of the zone, so that the garbage collector has nothing to walk. It never changes; snapshots share it.
+// image holds the nodes of a zone one after the other in canonical order, a hash index into them, and where a signed zone's proofs are. It has four
+// pointers in all, whatever the size of the zone, so that the garbage collector has nothing to walk. It never changes; snapshots share it.
 type image struct {
 	arena string   // nodes, each with its ancestors up to the apex before it
 	slots []uint64 // open addressing: 24 bits of the hash | 40 bits of offset in arena plus one; 0 is free
 	names int
+	links links
 }
 
 const (
@@ -52,7 +53,7 @@ func (m *image) slot(hash uint64) int {
 	return int(hi) //nolint:gosec // below len(m.slots)
 }
 
-// index builds the hash index. At three quarters full a lookup that finds nothing reads about eight neighbouring slots, one cache line.
+// index builds the hash index and the links. At three quarters full a lookup that finds nothing reads about eight neighbouring slots, one cache line.
 func (m *image) index() {
 	m.slots = make([]uint64, m.names+m.names/3+1)
 	for off := 0; off < len(m.arena); {
@@ -65,8 +66,10 @@ func (m *image) index() {
 			}
 		}
 		m.slots[i] = h<<offsetBits | uint64(off+1)
+		m.links.add(n, off)
 		off += len(n)
 	}
+	m.links.clip()
 }
 
 // imageWriter builds an image from nodes that come in canonical order. It puts in the empty non-terminals and counts the children.

@@ -2,7 +2,7 @@ package zone
 
 import "github.com/miekg/dns"
 
-// maxChain is the most CNAME records that an answer follows. BIND stops at 16; resolvers give up earlier.
+// maxChain is the most CNAME records, synthesised ones included, that an answer follows. BIND stops at 16; resolvers give up earlier.
 const maxChain = 16
 
 // Question is what Lookup answers. The class is IN.
@@ -16,11 +16,12 @@ type Question struct {
 // among variants; if it is nil the default variant is taken, otherwise the first. It allocates nothing once res has room. It may be called
 // concurrently, each call with its own res.
 //
-//   - A chain of CNAMEs is followed inside the zone, up to 16 of them. A chain that loops or is longer is answered as far as it was followed,
-//     with NOERROR, as BIND and NSD do.
+//   - A chain of CNAMEs and DNAMEs (RFC 6672) is followed inside the zone, up to 16 CNAMEs. A chain that loops or is longer is answered as far
+//     as it was followed, with NOERROR, as BIND does. A synthesised CNAME costs an allocation.
 //   - A question of type ANY gets one RRset (RFC 8482 4.1): the SOA at the apex, elsewhere the one with the lowest type number that is neither
 //     RRSIG nor NSEC, if there is one.
-//   - With DO every RRset comes with its stored signatures, and a referral with the child's DS. Proofs of non-existence (NSEC, NSEC3) are not added.
+//   - With DO every RRset comes with its stored signatures, a referral with the child's DS, and what is not there with the zone's own NSEC (RFC 4035 3.1.3)
+//     or NSEC3 (RFC 5155 7.2) that proves it; an NSEC3 proof costs up to five allocations.
 //   - Positive answers carry no NS in the authority section.
 //   - Additional addresses are never chosen by p: a steered name is left out, the client asks for it. Glue, which nobody else
 //     can give, is taken from the default variant, otherwise the first.
@@ -52,29 +53,39 @@ func (a *answering) step(name Name) (next Name) {
 	case f.cut != "":
 		a.refer(f.cut)
 		return ""
+	case f.dname != "":
+		return a.redirect(name, f.dname)
 	case f.node != "":
-		return a.answer(name, f.node)
+		return a.answer(name, &f)
 	}
 	a.negative(NXDomain)
+	a.denyName(&f)
 	return ""
 }
 
-// found is where the walk towards a name ended. Both are "" if the name does not exist and no wildcard stands for it.
+// found is where the walk towards a name ended. The first three are "" if the name does not exist and no wildcard stands for it.
 type found struct {
-	node node // owns the name's records: the name itself, or the wildcard that stands for it
-	cut  node // the zone cut at or above the name
+	node  node // owns the name's records: the name itself, or the wildcard that stands for it
+	cut   node // the zone cut at or above the name
+	dname node // the DNAME's owner above the name; what lies below it in the zone is occluded (RFC 6672 2.4)
+
+	encloser node // the closest encloser of a name that does not exist, "" of others
+	closer   Name // the next closer name: what would lie below the encloser (RFC 5155 1.3)
 }
 
-// locate walks from the apex towards the name. With parentSide a cut at the name itself does not count: what the parent holds there is asked for.
+// locate walks from the apex towards the name; the first cut or DNAME on the way decides. With parentSide a cut at the name itself does not count: what the parent holds there is asked for.
 func (s *Snapshot) locate(name Name, parentSide bool) found {
 	var starts labelStarts
 	i := starts.fill(name[:len(name)-len(s.origin)]) - 1
 	encloser, hash := s.apex, s.originHash
 	for ; i >= 0; i-- {
+		if encloser.has(flagDNAME) {
+			return found{dname: encloser}
+		}
 		h := hashChild(hash, name.label(starts[i]))
 		below := s.find(h, "", name[starts[i]:])
-		if below == "" {
-			return found{node: s.wildcard(encloser, hash)}
+		if below == "" || below.hidden() {
+			return found{node: s.wildcard(encloser, hash), encloser: encloser, closer: name[starts[i]:]}
 		}
 		encloser, hash = below, h
 		if below.has(flagNS) && (i > 0 || !parentSide) {
@@ -94,8 +105,8 @@ func (s *Snapshot) wildcard(encloser node, hash uint64) node {
 }
 
 // answer answers from the node that owns the name's records, and gives the next name if that is a CNAME to be followed.
-func (a *answering) answer(name Name, n node) (next Name) {
-	sets := n.sets()
+func (a *answering) answer(name Name, f *found) (next Name) {
+	n, sets := f.node, f.node.sets()
 	typ := a.q.Type
 	if typ == dns.TypeANY && sets != "" {
 		typ = anyType(sets)
@@ -103,13 +114,17 @@ func (a *answering) answer(name Name, n node) (next Name) {
 	if of := sets.ofType(typ); of != "" {
 		a.addAnswer(name, n, of)
 		a.positive()
+		a.denyExact(f)
 		return ""
 	}
 	if !n.has(flagCNAME) {
 		a.negative(NoData)
+		a.denyType(name, f)
 		return ""
 	}
-	return a.follow(a.addAnswer(name, n, sets.ofType(dns.TypeCNAME)))
+	cname := a.addAnswer(name, n, sets.ofType(dns.TypeCNAME))
+	a.denyExact(f)
+	return a.follow(cname)
 }
 
 // anyType is the type that a question of type ANY is answered with.
@@ -212,7 +227,9 @@ func (a *answering) refer(cut node) {
 		if signed(sets, dns.TypeDS, "") {
 			a.res.Authority = append(a.res.Authority, signatures(owner, sets, ds))
 		}
+		return
 	}
+	a.denyDS(cut)
 }
 
 // signed tells whether the owner has a signature over the variant of the type. A variant's signatures carry its PoP tag.

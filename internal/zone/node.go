@@ -28,6 +28,8 @@ const (
 	flagDNAME                // owns DNAME
 	flagTagged               // has a variant with a PoP tag
 	flagSettings             // has steering settings
+	flagNSEC                 // owns NSEC
+	flagNSEC3                // owns NSEC3
 )
 
 func (n node) size() int        { return int(u32(string(n), 0)) }

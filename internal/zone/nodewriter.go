@@ -38,6 +38,10 @@ func markNode(b []byte, off int, typ uint16, tagged bool) {
 		b[off+8] |= flagCNAME
 	case dns.TypeDNAME:
 		b[off+8] |= flagDNAME
+	case dns.TypeNSEC:
+		b[off+8] |= flagNSEC
+	case dns.TypeNSEC3:
+		b[off+8] |= flagNSEC3
 	}
 	if tagged {
 		b[off+8] |= flagTagged

@@ -82,16 +82,19 @@ func (o *oracle) ancestors(name string) []string {
 	return out
 }
 
-// source gives the owner whose records answer for name, and the cut on the way if there is one.
-func (o *oracle) source(name string, ds bool) (source, cut string) {
+// source gives the owner whose records answer for name, and the cut or the DNAME's owner on the way if there is one.
+func (o *oracle) source(name string, ds bool) (source, cut, dname string) {
 	above := o.ancestors(name)
-	for _, a := range above[1:] {
-		if len(o.of(a, dns.TypeNS)) > 0 && (a != name || !ds) {
-			return "", a
+	for i, a := range above {
+		if i > 0 && len(o.of(a, dns.TypeNS)) > 0 && (a != name || !ds) {
+			return "", a, ""
+		}
+		if a != name && len(o.of(a, dns.TypeDNAME)) > 0 {
+			return "", "", a
 		}
 	}
 	if o.exists(name) {
-		return name, ""
+		return name, "", ""
 	}
 	encloser := o.origin
 	for _, a := range above {
@@ -101,9 +104,9 @@ func (o *oracle) source(name string, ds bool) (source, cut string) {
 	}
 	wildcard := "*." + strings.TrimPrefix(encloser, ".")
 	if o.exists(wildcard) {
-		return wildcard, ""
+		return wildcard, "", ""
 	}
-	return "", ""
+	return "", "", ""
 }
 
 type oracleQuery struct {
@@ -128,16 +131,21 @@ func (o *oracle) lookup(q oracleQuestion) outcome {
 	chain := map[string]bool{}
 	name := q.name
 	for {
-		source, cut := o.source(name, q.typ == dns.TypeDS)
+		source, cut, dname := o.source(name, q.typ == dns.TypeDS)
 		if cut != "" {
 			x.refer(cut)
 			break
 		}
-		if source == "" {
+		if source == "" && dname == "" {
 			x.negative(NXDomain, dns.RcodeNameError)
 			break
 		}
-		target := x.answer(name, source)
+		var target string
+		if dname != "" {
+			target = x.redirect(name, dname)
+		} else {
+			target = x.answer(name, source)
+		}
 		if target == "" {
 			break
 		}
@@ -177,6 +185,28 @@ func (x *oracleQuery) answer(name, source string) (target string) {
 	}
 	if target != "" {
 		target = strings.ToLower(rrs[0].(*dns.CNAME).Target)
+	}
+	return target
+}
+
+// redirect is RFC 6672 3.2 3C.
+func (x *oracleQuery) redirect(name, owner string) (target string) {
+	x.out.kind, x.out.aa = Success, true
+	rrs := bare(x.of(owner, dns.TypeDNAME))
+	ttl := rrs[0].Header().Ttl
+	if !x.has[owner+"DNAME"] {
+		x.put(&x.out.answer, owner, owner, dns.TypeDNAME, rrs, "", ttl)
+		x.has[owner+"DNAME"] = true
+	}
+	target = strings.TrimSuffix(name, strings.TrimPrefix(owner, ".")) + strings.TrimPrefix(strings.ToLower(rrs[0].(*dns.DNAME).Target), ".")
+	if len(target) > 254 { // the length octets take the dots' place, and the root its own
+		x.out.kind, x.out.rcode = YXDomain, dns.RcodeYXDomain
+		return ""
+	}
+	cname := &dns.CNAME{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: ttl}, Target: target}
+	x.out.answer = append(x.out.answer, line(name, ttl, cname))
+	if x.q.typ == dns.TypeCNAME {
+		return ""
 	}
 	return target
 }
@@ -297,12 +327,12 @@ func (x *oracleQuery) additional(owner string, rr dns.RR, glue bool) {
 	if target == "" || target == "." || !inside(target, x.origin) {
 		return
 	}
-	source, cut := x.source(target, false)
+	source, cut, _ := x.source(target, false)
 	if cut != "" {
-		if !glue {
+		if _, server := rr.(*dns.NS); !glue && !server {
 			return
 		}
-		source = target
+		source, glue = target, true
 	}
 	for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		records := x.of(source, typ)

@@ -7,6 +7,9 @@ import "math/bits"
 type overlay struct {
 	root   *branch
 	leaves int
+
+	joined [chains]sortedNames // names that are in a chain, or were, and that the image does not have in it
+	left   int                 // how often a name left a chain
 }
 
 // branch has a bit in used for every occupied one of its 32 places and, in that order, their content in slots.

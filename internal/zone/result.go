@@ -17,19 +17,20 @@ const (
 	NXDomain               // the name does not exist
 	Delegation             // a referral to the name servers of a child zone
 	Outside                // the question's name is not in this zone: REFUSED
+	YXDomain               // a DNAME leads to a name of more than 255 octets (RFC 6672 2.2)
 )
 
 func (k Kind) String() string {
-	if names := [...]string{"success", "nodata", "nxdomain", "delegation", "outside"}; int(k) < len(names) {
+	if names := [...]string{"success", "nodata", "nxdomain", "delegation", "outside", "yxdomain"}; int(k) < len(names) {
 		return names[k]
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Result is an answer, as views into the snapshot it came from. One Result serves one goroutine for many lookups: Lookup resets it and uses its
-// slices again, so whoever keeps a Set keeps a copy of it and is done with it before the next Lookup.
+// Result is an answer, as views into the snapshot it came from (a CNAME that a DNAME gave is the one set that is not). One Result serves one goroutine
+// for many lookups: Lookup resets it and uses its slices again, so whoever keeps a Set keeps a copy of it and is done with it before the next Lookup.
 type Result struct {
-	Rcode         int  // dns.RcodeSuccess, RcodeNameError or RcodeRefused
+	Rcode         int  // dns.RcodeSuccess, RcodeNameError, RcodeRefused or RcodeYXDomain
 	Authoritative bool // the AA bit
 	// Steered tells that a steered RRset was chosen from, so that the answer holds for the client's block only.
 	Steered                       bool
