@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests start is installed: real ZooKeeper, NSD, Knot,
-# BIND, ldns-signzone, dig.
+# BIND, tinydns, ldns-signzone, dig.
 # As root on Debian it installs them; otherwise it says what to install.
 set -euo pipefail
 
@@ -14,6 +14,7 @@ command -v named >/dev/null || [[ -x /usr/sbin/named ]] || missing+=(bind9)
 command -v knotd >/dev/null || [[ -x /usr/sbin/knotd ]] || missing+=(knot)
 command -v ldns-signzone >/dev/null || missing+=(ldnsutils)
 command -v dig >/dev/null || missing+=(dnsutils)
+command -v tinydns-data >/dev/null || missing+=(tinydns)
 if [[ ${POPDNS_SKIP_ZK:-} == 1 ]]; then
     echo "POPDNS_SKIP_ZK=1: tests against ZooKeeper are left out"
     missing=($(printf '%s\n' "${missing[@]}" | grep -vE 'zookeeper|slf4j|log4j|jre' || true))
