@@ -31,7 +31,6 @@ type feeds struct {
 // changed is called after each new version that came into the journal; it must
 // not block. Close gives the claim back.
 func (s *Source) Feed(origin zone.Name, changed func()) *Feed {
-	d := s.Zone(origin)
 	s.feedsMu.Lock()
 	fs := s.feeds[origin]
 	if fs == nil {
@@ -43,9 +42,10 @@ func (s *Source) Feed(origin zone.Name, changed func()) *Feed {
 	fs.holders[f] = struct{}{}
 	fs.mu.Unlock()
 	s.feedsMu.Unlock()
-	// From here on feed is told of new versions. If one came in between, this
-	// is not newer and is ignored.
-	if v := d.Current(); v != nil {
+	// From here on feed is told of new versions, also of those that a zone's
+	// following begins with. If one came in between, this is not newer and is
+	// ignored.
+	if v := s.Zone(origin).Current(); v != nil {
 		fs.journal.Advance(v.Value, nil)
 	}
 	return f

@@ -3,6 +3,7 @@ package zkzone
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,14 +11,24 @@ import (
 
 // notifyRecorder is a transfer plugin whose NOTIFY takes as long as the test wants.
 type notifyRecorder struct {
-	sent  []string
 	takes time.Duration
 	err   error
+
+	mu   sync.Mutex
+	told []string
+}
+
+func (r *notifyRecorder) sent() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.told)
 }
 
 func (r *notifyRecorder) send(zone string) error {
 	time.Sleep(r.takes)
-	r.sent = append(r.sent, zone)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, zone)
 	return r.err
 }
 
@@ -30,8 +41,8 @@ func TestVersionsThatComeDuringANotifyAreToldOfOnce(t *testing.T) {
 		n.notify("a.")
 		time.Sleep(notifyDelay - time.Millisecond)
 		synctest.Wait()
-		if len(r.sent) > 0 {
-			t.Errorf("%q sent before the server can be listening", r.sent)
+		if len(r.sent()) > 0 {
+			t.Errorf("%q sent before the server can be listening", r.sent())
 		}
 		time.Sleep(time.Second) // the one of a. is under way
 		for range 100 {
@@ -39,14 +50,14 @@ func TestVersionsThatComeDuringANotifyAreToldOfOnce(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if want := []string{"a.", "b.", "a."}; !slices.Equal(r.sent, want) {
-			t.Errorf("sent %q, want %q", r.sent, want)
+		if want := []string{"a.", "b.", "a."}; !slices.Equal(r.sent(), want) {
+			t.Errorf("sent %q, want %q", r.sent(), want)
 		}
 		n.notify("b.")
 		time.Sleep(7 * time.Second)
 		synctest.Wait()
-		if len(r.sent) != 4 {
-			t.Errorf("sent %q: nothing after a pause", r.sent)
+		if len(r.sent()) != 4 {
+			t.Errorf("sent %q: nothing after a pause", r.sent())
 		}
 		n.stop()
 		n.stop()
@@ -67,8 +78,8 @@ func TestStopWaitsForTheNotifyUnderWayAndNoOther(t *testing.T) {
 		}
 		n.notify("c.")
 		time.Sleep(time.Minute)
-		if !slices.Equal(r.sent, []string{"a."}) {
-			t.Errorf("sent %q, want a. alone", r.sent)
+		if !slices.Equal(r.sent(), []string{"a."}) {
+			t.Errorf("sent %q, want a. alone", r.sent())
 		}
 	})
 }
@@ -80,8 +91,8 @@ func TestStopBeforeTheFirstNotifyIsAtOnceAndASlowOneDoesNotHoldItUp(t *testing.T
 		n := newNotifier(r.send)
 		n.notify("a.")
 		n.stop()
-		if waited := time.Since(began); waited != 0 || len(r.sent) > 0 {
-			t.Errorf("stop took %s and sent %q", waited, r.sent)
+		if waited := time.Since(began); waited != 0 || len(r.sent()) > 0 {
+			t.Errorf("stop took %s and sent %q", waited, r.sent())
 		}
 		r = &notifyRecorder{takes: time.Minute}
 		n = newNotifier(r.send)

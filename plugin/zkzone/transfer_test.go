@@ -238,6 +238,14 @@ func TestVersionsTakenInOneStepAreDifferencesOfTheirOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// The journal is claimed before the zone is followed, or it could begin with
+	// the newest version.
+	src, err := sources.acquire(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sources.release(cfg) }()
+	defer src.Feed(origin, func() {}).Close()
 	z = startTransferring(t, cfg, xfrtest.Origin)
 	awaitTransfer(t, z, first+4)
 	for back := range uint32(5) {
