@@ -6,6 +6,7 @@ package freshness
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -111,14 +112,10 @@ func (f *Freshness) strings(d *edge.Dataset[*zone.Snapshot], v *dataset.Version[
 		"state=" + string(fresh.State),
 		"source=" + clock,
 	}
-	maps := f.source.Maps()
-	names := make([]string, 0, len(maps))
-	for name := range maps {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	followed := f.source.Maps()
+	names := slices.Sorted(maps.Keys(followed))
 	for _, name := range names[:min(len(names), maxMapLines)] {
-		if mv := maps[name].Current(); mv != nil {
+		if mv := followed[name].Current(); mv != nil {
 			txt = append(txt, fmt.Sprintf("map=%s serial=%d published=%d", name, mv.Head.Serial, mv.Head.Published.Unix()))
 		}
 	}

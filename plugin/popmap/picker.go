@@ -26,7 +26,7 @@ type picker struct {
 // Pick implements zone.Picker.
 func (k *picker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) int {
 	d := k.decide(s.Map)
-	has := func(pop string) bool { return indexOf(v, pop) >= 0 }
+	has := func(pop string) bool { return v.Index(pop) >= 0 }
 	pop, ok := d.Choose(k.pops(), has)
 	if !ok {
 		if hasDefault {
@@ -40,7 +40,7 @@ func (k *picker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) int {
 		pop = v.PoP(0)
 	}
 	k.chosen = pop
-	return indexOf(v, pop)
+	return v.Index(pop)
 }
 
 // decide looks the client up in the named map, or in the block's own.
@@ -79,13 +79,4 @@ func (k *picker) count(ctx context.Context) {
 		pop = "default"
 	}
 	choices.WithLabelValues(metrics.WithServer(ctx), pop, k.reason).Inc()
-}
-
-func indexOf(v zone.Variants, pop string) int {
-	for i := range v.Len() {
-		if v.PoP(i) == pop {
-			return i
-		}
-	}
-	return -1
 }
