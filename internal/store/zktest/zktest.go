@@ -126,8 +126,13 @@ func (s *Server) Kill() error {
 	return nil
 }
 
-// Stop freezes the server with SIGSTOP: the kernel goes on accepting connections for it, nobody answers.
-func (s *Server) Stop() error { return s.signal(syscall.SIGSTOP) }
+// Stop freezes the server with SIGSTOP: the kernel goes on accepting connections for it, nobody answers. It returns when every thread stands.
+func (s *Server) Stop() error {
+	if err := s.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return s.check("stop", s.proc.awaitStopped())
+}
 
 // Cont wakes a frozen server.
 func (s *Server) Cont() error { return s.signal(syscall.SIGCONT) }
