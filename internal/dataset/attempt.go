@@ -136,8 +136,8 @@ func (a *attempt[V]) writeImage(ctx context.Context, p *plan[V], first bool) err
 			}
 		}
 	}
-	iw := imageWriter[V]{s: w.s, ref: w.ref, guard: []store.Op{a.guard.first}, progress: a.c.Progress}
-	gen, base, err := iw.write(ctx, p.value, p.head.Revision)
+	iw := imageWriter[V]{s: w.s, ref: w.ref, guard: []store.Op{a.guard.first}, progress: a.c.Progress, unlogged: p.delta == nil}
+	gen, base, err := iw.write(ctx, p.value, &p.head.Revision)
 	if err != nil {
 		return a.lost(err)
 	}

@@ -45,7 +45,7 @@ type save[V any] struct {
 }
 
 func newSaver[V any](ref Ref[V], cache store.Store, trusted bool, fail func(error)) *saver[V] {
-	return &saver[V]{ref: ref, cache: cache, fail: fail, wake: make(chan struct{}, 1), trusted: trusted}
+	return &saver[V]{ref: ref.local(), cache: cache, fail: fail, wake: make(chan struct{}, 1), trusted: trusted}
 }
 
 // put hands over a version; deltas is nil if it was not reached by deltas. It never waits for the disk.
@@ -185,7 +185,7 @@ func (s *saver[V]) try(ctx context.Context, p *save[V]) error {
 	if err != nil {
 		return err
 	}
-	raw, err := next.marshal()
+	raw, err := next.marshal(Keys{})
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,8 @@ func (s *saver[V]) byDeltas(p *save[V], old, next *Head) ([]store.Op, bool, erro
 			return nil, false, nil
 		}
 		rev := p.version.Head.Revision
-		rev.Serial = d.to
+		h.Chain = h.Chain.follow(d.bytes)
+		rev.Serial, rev.Chain = d.to, h.Chain
 		e := entry{header: entryHeader{From: d.from, Revision: rev}, delta: d.bytes}
 		b, err := e.marshal()
 		if err != nil {
@@ -241,7 +242,7 @@ func (s *saver[V]) byDeltas(p *save[V], old, next *Head) ([]store.Op, bool, erro
 		ops = append(ops, store.Create(logPath(s.ref.Path, d.to), b))
 		h.Log, h.LogBytes, h.Serial = extend(h.Log, d.step), h.LogBytes+int64(len(d.bytes)), d.to
 	}
-	if h.Serial != p.version.Head.Serial {
+	if h.Serial != p.version.Head.Serial || h.Chain != p.version.Head.Chain {
 		return nil, false, nil
 	}
 	next.Gen, next.Base, next.Log, next.LogBytes = h.Gen, h.Base, h.Log, h.LogBytes
@@ -257,6 +258,6 @@ func (s *saver[V]) byImage(ctx context.Context, p *save[V], next *Head) error {
 	}
 	w := imageWriter[V]{s: s.cache, ref: s.ref}
 	var err error
-	next.Gen, next.Base, err = w.write(ctx, p.version.Value, p.version.Head.Revision)
+	next.Gen, next.Base, err = w.write(ctx, p.version.Value, &next.Revision)
 	return err
 }

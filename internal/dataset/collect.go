@@ -30,7 +30,7 @@ func (p *plan[V]) cleanUp(ctx context.Context, a *attempt[V]) error {
 	if err != nil {
 		return fmt.Errorf("add %s to the catalog: %w", path, err)
 	}
-	gens, err := generations(ctx, a.w.s, path, p.head)
+	gens, err := generations(ctx, a.w.s, a.w.ref, p.head)
 	if err != nil {
 		return fmt.Errorf("collect old generations of %s: %w", path, err)
 	}

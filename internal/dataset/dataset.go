@@ -74,6 +74,13 @@ type Codec[V any] interface {
 type Ref[V any] struct {
 	Path  string
 	Codec Codec[V]
+	Keys  Keys
+}
+
+// local returns the reference of the disk cache's copy: it is written by this machine and not signed.
+func (ref Ref[V]) local() Ref[V] {
+	ref.Keys = Keys{}
+	return ref
 }
 
 // Source tells where a version was read.

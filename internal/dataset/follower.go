@@ -106,7 +106,7 @@ func (f *Follower[V]) LoadCache(ctx context.Context) error {
 	if f.opts.Cache == nil {
 		return ErrNoDataset
 	}
-	v, err := Load(ctx, f.opts.Cache, f.ref)
+	v, err := Load(ctx, f.opts.Cache, f.ref.local())
 	if err != nil {
 		err = fmt.Errorf("disk cache: %w", err)
 		if !errors.Is(err, ErrNoDataset) {

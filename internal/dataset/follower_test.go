@@ -324,7 +324,7 @@ func TestFollowerFallsBackToTheImageWhenItsDeltasAreWrong(t *testing.T) {
 					t.Error(err)
 				}
 				h.Log, h.Inline = []Run{{1, 2, 2}}, []Inline{{1, 2, []byte("+a=wrong @2")}}
-				if ops[i].Data, err = h.marshal(); err != nil {
+				if ops[i].Data, err = h.marshal(Keys{}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -44,6 +44,8 @@ type Revision struct {
 	RollbackOf uint32     `json:"rollback_of,omitempty"`
 	Items      int        `json:"items"`
 	Sum        setsum.Sum `json:"sum"`
+	// Chain is a SHA-256 over all changes up to this version; see Digest.follow. It binds the content where Sum only finds errors.
+	Chain Digest `json:"chain"`
 }
 
 // A Base describes the image of a head's generation.
@@ -94,12 +96,13 @@ const (
 	maxItems        = 1 << 31
 )
 
-// ParseHead reads and checks a head. Fields that it does not know are left alone, another format version is refused. The
-// error is a Refusal.
+// ParseHead reads and checks a head, but not its signature. Fields that it does not know are left alone, another format version is
+// refused. The error is a Refusal.
 func ParseHead(b []byte) (Head, error) {
 	if len(b) > MaxHeadBytes {
 		return Head{}, refuse(ReasonSize, "head of %d bytes, at most %d", len(b), MaxHeadBytes)
 	}
+	b = body(b)
 	// The format version first: a head of the future may differ in anything else.
 	var format struct {
 		V int `json:"v"`
@@ -120,14 +123,14 @@ func ParseHead(b []byte) (Head, error) {
 	return h, nil
 }
 
-// marshal returns the head's bytes, with as many of the inline deltas as fit.
-func (h *Head) marshal() ([]byte, error) {
+// marshal returns the head's bytes, signed if there is a key, with as many of the inline deltas as fit.
+func (h *Head) marshal(keys Keys) ([]byte, error) {
 	for {
 		b, err := json.Marshal(h)
 		if err != nil {
 			return nil, fmt.Errorf("head of %s: %w", h.Name, err)
 		}
-		if len(b) <= MaxHeadBytes {
+		if b = keys.seal(headPurpose, b); len(b) <= MaxHeadBytes {
 			return b, nil
 		}
 		if len(h.Inline) == 0 {
@@ -217,7 +220,7 @@ func (h *Head) archived() Head {
 
 // sameVersion tells whether two heads name the same version, be it in different generations: a disk cache has its own.
 func (h *Head) sameVersion(o *Head) bool {
-	return h.Serial == o.Serial && h.Commit == o.Commit && h.Sum == o.Sum && h.Items == o.Items
+	return h.Serial == o.Serial && h.Commit == o.Commit && h.Sum == o.Sum && h.Items == o.Items && h.Chain == o.Chain
 }
 
 // decodeJSON reads one JSON value of at most limit bytes.

@@ -21,7 +21,7 @@ func goodHead() Head {
 
 func TestHeadSurvivesAndUnknownFieldsAreLeftAlone(t *testing.T) {
 	h := goodHead()
-	b, err := h.marshal()
+	b, err := h.marshal(Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,11 +30,11 @@ func TestHeadSurvivesAndUnknownFieldsAreLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := got.marshal()
+	again, err := got.marshal(Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want, _ := h.marshal(); string(again) != string(want) {
+	if want, _ := h.marshal(Keys{}); string(again) != string(want) {
 		t.Fatalf("came back as\n%s, want\n%s", again, want)
 	}
 }
@@ -101,7 +101,7 @@ func TestLargestHeadFitsAndGivesUpInlineDeltasFirst(t *testing.T) {
 	if len(h.Inline) != maxInlines {
 		t.Fatalf("%d inline deltas, want %d", len(h.Inline), maxInlines)
 	}
-	b, err := h.marshal()
+	b, err := h.marshal(Keys{})
 	if err != nil || len(b) > MaxHeadBytes || len(h.Inline) != maxInlines {
 		t.Fatalf("%d bytes with %d inline deltas, %v", len(b), len(h.Inline), err)
 	}
@@ -109,7 +109,7 @@ func TestLargestHeadFitsAndGivesUpInlineDeltasFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Inline = append(h.Inline, Inline{1, 2, make([]byte, MaxHeadBytes)})
-	if b, err := h.marshal(); err != nil || len(b) > MaxHeadBytes || len(h.Inline) != 0 {
+	if b, err := h.marshal(Keys{}); err != nil || len(b) > MaxHeadBytes || len(h.Inline) != 0 {
 		t.Fatalf("%d bytes with %d inline deltas, %v", len(b), len(h.Inline), err)
 	}
 }
@@ -158,7 +158,7 @@ func TestLogRunsNameTheSameStepsAsAList(t *testing.T) {
 
 func FuzzParseHead(f *testing.F) {
 	h := goodHead()
-	b, err := h.marshal()
+	b, err := h.marshal(Keys{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func FuzzParseHead(f *testing.F) {
 		if _, ok := h.steps(h.Base.Serial); !ok {
 			t.Fatalf("accepted, but the log does not lead from the image: %s", b)
 		}
-		again, err := h.marshal()
+		again, err := h.marshal(Keys{})
 		if err != nil {
 			t.Skip() // a message of many escapes
 		}

@@ -21,8 +21,13 @@ type heartbeat struct {
 	By   string    `json:"by,omitempty"`
 }
 
-// Stamp sets the heartbeat to t.
+// Stamp sets the heartbeat to t, unsigned.
 func Stamp(ctx context.Context, s store.Store, t time.Time, by string) error {
+	return Keys{}.Stamp(ctx, s, t, by)
+}
+
+// Stamp sets the heartbeat to t, signed if there is a key: a forged pulse would make old data look fresh.
+func (k Keys) Stamp(ctx context.Context, s store.Store, t time.Time, by string) error {
 	data, err := json.Marshal(heartbeat{Time: t.UTC().Truncate(time.Millisecond), By: by})
 	if err != nil {
 		return fmt.Errorf("stamp the heartbeat: %w", err)
@@ -30,6 +35,7 @@ func Stamp(ctx context.Context, s store.Store, t time.Time, by string) error {
 	if len(by) > maxByBytes {
 		return fmt.Errorf("stamp the heartbeat: name of %d bytes, at most %d", len(by), maxByBytes)
 	}
+	data = k.seal(heartbeatPurpose, data)
 	err = s.Commit(ctx, store.Set(HeartbeatPath, data, store.AnyVersion))
 	if errors.Is(err, store.ErrNoNode) {
 		if err = s.Commit(ctx, store.Create(HeartbeatPath, data)); errors.Is(err, store.ErrExists) {
@@ -42,10 +48,16 @@ func Stamp(ctx context.Context, s store.Store, t time.Time, by string) error {
 	return nil
 }
 
-// ParseHeartbeat returns the source time in the heartbeat node's data.
-func ParseHeartbeat(b []byte) (time.Time, error) {
+// ParseHeartbeat returns the source time in the heartbeat node's data, whoever signed it.
+func ParseHeartbeat(b []byte) (time.Time, error) { return Keys{}.ParseHeartbeat(b) }
+
+// ParseHeartbeat returns the source time in the heartbeat node's data. The error is a Refusal if it isn't signed by a trusted key.
+func (k Keys) ParseHeartbeat(b []byte) (time.Time, error) {
+	if err := k.verify(heartbeatPurpose, b); err != nil {
+		return time.Time{}, refuse(ReasonSigned, "heartbeat: %w", err)
+	}
 	var h heartbeat
-	if err := decodeJSON(b, maxSmallBytes, &h); err != nil {
+	if err := decodeJSON(body(b), maxSmallBytes, &h); err != nil {
 		return time.Time{}, fmt.Errorf("heartbeat: %w", err)
 	}
 	if h.Time.IsZero() {

@@ -41,7 +41,7 @@ func History[V any](ctx context.Context, r store.Reader, ref Ref[V]) ([]Entry, e
 	if err != nil {
 		return nil, fmt.Errorf("history of %s: %w", ref.Path, err)
 	}
-	gens, err := generations(ctx, r, ref.Path, head)
+	gens, err := generations(ctx, r, ref, head)
 	if err != nil {
 		return nil, fmt.Errorf("history of %s: %w", ref.Path, err)
 	}
@@ -124,7 +124,8 @@ func (l loader[V]) revision(ctx context.Context, k kept) (Revision, error) {
 }
 
 // generations returns head and the heads in history, newest first. One that can't be read is left out.
-func generations(ctx context.Context, r store.Reader, path string, head Head) ([]Head, error) {
+func generations[V any](ctx context.Context, r store.Reader, ref Ref[V], head Head) ([]Head, error) {
+	path := ref.Path
 	gens, err := numbered(ctx, r, historyDir(path))
 	if err != nil {
 		return nil, err
@@ -141,7 +142,7 @@ func generations(ctx context.Context, r store.Reader, path string, head Head) ([
 		if err != nil {
 			return err
 		}
-		if h, err := ParseHead(node.Data); err == nil && h.Name == head.Name && h.Gen == gens[i] {
+		if h, err := ref.parseHead(node.Data); err == nil && h.Gen == gens[i] {
 			heads[i] = &h
 		}
 		return nil

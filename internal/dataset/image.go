@@ -27,13 +27,15 @@ type imageWriter[V any] struct {
 	ref      Ref[V]
 	guard    []store.Op // checked with every commit: the lock's fence
 	progress func(done, total int)
+	// unlogged says that the version comes by this image alone: its revision's chain is then the one before, and goes on here.
+	unlogged bool
 
 	mu          sync.Mutex
 	done, total int
 }
 
 // write encodes and writes value, reads it back as every reader will, and returns where it is.
-func (w *imageWriter[V]) write(ctx context.Context, value V, rev Revision) (int64, Base, error) {
+func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int64, Base, error) {
 	fail := func(err error) (int64, Base, error) {
 		return 0, Base{}, fmt.Errorf("write image: %w", err)
 	}
@@ -41,7 +43,11 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev Revision) (int6
 	if err != nil {
 		return fail(err)
 	}
-	m := newManifest(w.ref.Codec.Kind(), w.ref.Path, rev, chunks)
+	m := newManifest(w.ref.Codec.Kind(), w.ref.Path, *rev, chunks)
+	if w.unlogged {
+		m.Chain = rev.Chain.followImage(m.Chunks)
+		rev.Chain = m.Chain
+	}
 	index, base, err := m.marshal()
 	if err != nil {
 		return fail(err)
@@ -61,7 +67,7 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev Revision) (int6
 	if err := w.put(ctx, []store.Op{store.Create(manifestPath(w.ref.Path, gen), index)}); err != nil {
 		return fail(err)
 	}
-	if _, err := (loader[V]{w.s, w.ref}).image(ctx, gen, base); err != nil {
+	if _, _, err := (loader[V]{w.s, w.ref}).image(ctx, gen, base); err != nil {
 		return fail(fmt.Errorf("read back: %w", err))
 	}
 	w.step()

@@ -32,7 +32,7 @@ func Load[V any](ctx context.Context, r store.Reader, ref Ref[V]) (*Version[V], 
 // as far as it can be known: its inline deltas are gone.
 func LoadSerial[V any](ctx context.Context, r store.Reader, ref Ref[V], serial uint32) (*Version[V], error) {
 	v, err := loadMoving(ctx, r, ref, func(head Head, _ []byte) (*Version[V], error) {
-		gens, err := generations(ctx, r, ref.Path, head)
+		gens, err := generations(ctx, r, ref, head)
 		if err != nil {
 			return nil, err
 		}
@@ -77,11 +77,15 @@ func readHead[V any](ctx context.Context, r store.Reader, ref Ref[V]) (Head, []b
 	return head, node.Data, err
 }
 
-// parseHead parses a head and checks that it is of this dataset.
+// parseHead parses a head and checks that it is of this dataset and by whom it must be. A head that is only not signed as it must be is
+// returned with the error.
 func (ref Ref[V]) parseHead(b []byte) (Head, error) {
 	head, err := ParseHead(b)
 	if err != nil {
 		return Head{}, err
+	}
+	if err := ref.Keys.verify(headPurpose, b); err != nil {
+		return head, Refusal{head.Serial, ReasonSigned, fmt.Errorf("head: %w", err)}
 	}
 	if head.Kind != ref.Codec.Kind() || head.Name != ref.Path {
 		return Head{}, Refusal{head.Serial, ReasonName,
@@ -109,21 +113,21 @@ func (l loader[V]) reach(ctx context.Context, cur *Version[V], head *Head) (valu
 		if steps, ok := head.steps(cur.Head.Serial); ok {
 			value, deltas, _, err = l.apply(ctx, cur.Value, steps, head.Inline)
 			if err == nil {
-				err = l.verify(value, &head.Revision)
+				err = l.verify(value, cur.Head.Chain.followAll(deltas), &head.Revision)
 			}
 			if err == nil || !worthImage(err) {
 				return value, deltas, err
 			}
 		}
 	}
-	value, err = l.image(ctx, head.Gen, head.Base)
+	value, chain, err := l.image(ctx, head.Gen, head.Base)
 	if err != nil {
 		return value, nil, err
 	}
 	steps, _ := head.steps(head.Base.Serial)
-	value, _, _, err = l.apply(ctx, value, steps, head.Inline)
+	value, after, _, err := l.apply(ctx, value, steps, head.Inline)
 	if err == nil {
-		err = l.verify(value, &head.Revision)
+		err = l.verify(value, chain.followAll(after), &head.Revision)
 	}
 	return value, nil, err
 }
@@ -136,7 +140,7 @@ func worthImage(err error) bool {
 
 // at returns an earlier version of the generation that head ends.
 func (l loader[V]) at(ctx context.Context, head Head, serial uint32) (*Version[V], error) {
-	value, err := l.image(ctx, head.Gen, head.Base)
+	value, chain, err := l.image(ctx, head.Gen, head.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +165,11 @@ func (l loader[V]) at(ctx context.Context, head Head, serial uint32) (*Version[V
 		}
 		rev = m.Revision
 	}
-	if err := l.verify(value, &rev); err != nil {
+	chain = chain.followAll(deltas)
+	if err := l.verify(value, chain, &rev); err != nil {
+		return nil, err
+	}
+	if err := l.leadsTo(ctx, chain, all[len(steps):], &head); err != nil {
 		return nil, err
 	}
 	then := head
@@ -170,7 +178,7 @@ func (l loader[V]) at(ctx context.Context, head Head, serial uint32) (*Version[V
 		then.Log = extend(then.Log, d.step)
 		then.LogBytes += int64(len(d.bytes))
 	}
-	raw, err := then.marshal()
+	raw, err := then.marshal(Keys{})
 	if err != nil {
 		return nil, err
 	}
@@ -185,12 +193,35 @@ func (l loader[V]) manifest(ctx context.Context, gen int64, base Base) (manifest
 	return parseManifest(node.Data, l.ref.Codec.Kind(), l.ref.Path, base)
 }
 
-// image loads and verifies base/<gen>.
-func (l loader[V]) image(ctx context.Context, gen int64, base Base) (V, error) {
+// leadsTo checks that the deltas of steps lead from chain to the head's. Only heads are signed: an earlier version is vouched for by
+// the one that was reached from it.
+func (l loader[V]) leadsTo(ctx context.Context, chain Digest, steps []step, head *Head) error {
+	if l.ref.Keys.trusted() == "" {
+		return nil
+	}
+	for len(steps) > 0 {
+		window := steps[:min(len(steps), applyWindow)]
+		steps = steps[len(window):]
+		entries, err := l.fetch(ctx, window, head.Inline)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			chain = chain.follow(e.delta)
+		}
+	}
+	if chain != head.Chain {
+		return refuse(ReasonChain, "generation %d: its changes are not those that led to serial %d", head.Gen, head.Serial)
+	}
+	return nil
+}
+
+// image loads and verifies base/<gen>. chain is the chain at its version.
+func (l loader[V]) image(ctx context.Context, gen int64, base Base) (value V, chain Digest, err error) {
 	var none V
 	m, err := l.manifest(ctx, gen, base)
 	if err != nil {
-		return none, err
+		return none, chain, err
 	}
 	chunks := make([][]byte, len(m.Chunks))
 	err = parallel(ctx, len(chunks), fetchers, func(ctx context.Context, i int) error {
@@ -205,16 +236,16 @@ func (l loader[V]) image(ctx context.Context, gen int64, base Base) (V, error) {
 		return nil
 	})
 	if err != nil {
-		return none, err
+		return none, chain, err
 	}
-	value, err := l.ref.Codec.Decode(chunks)
+	value, err = l.ref.Codec.Decode(chunks)
 	if err != nil {
-		return none, refuse(ReasonBase, "generation %d: decode: %w", gen, err)
+		return none, chain, refuse(ReasonBase, "generation %d: decode: %w", gen, err)
 	}
 	if value, err = l.settle(value, m.Serial); err != nil {
-		return none, err
+		return none, chain, err
 	}
-	return value, l.verify(value, &m.Revision)
+	return value, m.Chain, l.verify(value, m.Chain, &m.Revision)
 }
 
 // applyWindow is how many log entries are fetched before they are applied: it bounds what lies in memory to 16 MiB.
@@ -288,11 +319,15 @@ func (l loader[V]) settle(value V, serial uint32) (V, error) {
 	return l.ref.Codec.WithSerial(value, serial), nil
 }
 
-func (l loader[V]) verify(value V, rev *Revision) error {
+// verify checks that value, reached by the changes that chain is of, is what rev states.
+func (l loader[V]) verify(value V, chain Digest, rev *Revision) error {
 	sum, items := l.ref.Codec.Sum(value)
 	if items != rev.Items || sum != rev.Sum {
 		return Refusal{rev.Serial, ReasonSum,
 			fmt.Errorf("serial %d has %d items with sum %s, want %d with %s", rev.Serial, items, sum, rev.Items, rev.Sum)}
+	}
+	if chain != rev.Chain {
+		return Refusal{rev.Serial, ReasonChain, fmt.Errorf("serial %d was not reached by the changes that its head names", rev.Serial)}
 	}
 	return nil
 }

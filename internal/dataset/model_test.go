@@ -245,7 +245,7 @@ func checkAfterDeath(t *testing.T, s store.Store, reached int) {
 		}
 	}
 	head := mustLoad(t, s).Head
-	gens, err := generations(t.Context(), s, testRef.Path, head)
+	gens, err := generations(t.Context(), s, testRef, head)
 	if err != nil {
 		t.Fatal(err)
 	}

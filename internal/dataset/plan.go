@@ -20,6 +20,7 @@ const (
 // A plan is a commit that is ready to be sent.
 type plan[V any] struct {
 	old     *Head // the head it replaces, nil at the first commit or if that one is unreadable
+	loaded  bool  // old was verified and loaded: only such a head goes, with our signature, into history
 	version int32 // of the head node it replaces
 	create  bool  // there is no head node
 
@@ -34,7 +35,7 @@ type plan[V any] struct {
 
 // plan decides how value becomes the current version; nil if it is that already.
 func (a *attempt[V]) plan(st *state, old *Head, value V) (*plan[V], error) {
-	p := &plan[V]{old: old, version: st.head.Version, create: !st.hasHead, cluster: st.clusterVersion}
+	p := &plan[V]{old: old, loaded: a.w.cur != nil, version: st.head.Version, create: !st.hasHead, cluster: st.clusterVersion}
 	rev := a.rev
 	if err := a.stamp(&rev, old); err != nil {
 		return nil, err
@@ -131,7 +132,7 @@ func (a *attempt[V]) delta(value V, rev *Revision) ([]byte, error) {
 		applied, err = l.settle(applied, rev.Serial)
 	}
 	if err == nil {
-		err = l.verify(applied, rev)
+		err = l.verify(applied, rev.Chain, rev) // no chain to compare yet
 	}
 	if err != nil {
 		return nil, nil
@@ -147,10 +148,14 @@ func (p *plan[V]) chain(force bool) {
 	} else if p.old != nil && h.Serial-p.old.ForcedSerial < 1<<30 {
 		h.ForcedSerial = p.old.ForcedSerial // one further back would soon count as newer
 	}
+	if p.old != nil {
+		h.Chain = p.old.Chain
+	}
 	if p.delta == nil || p.old == nil {
 		p.image = true
 		return
 	}
+	h.Chain = h.Chain.follow(p.delta)
 	s := step{p.old.Serial, h.Serial}
 	p.image = imageDue(p.old, s, len(p.delta))
 	if p.image {
@@ -185,7 +190,7 @@ func inline(old []Inline, next Inline) []Inline {
 func (p *plan[V]) ops(ctx context.Context, a *attempt[V]) ([]store.Op, error) {
 	path := a.w.ref.Path
 	var err error
-	if p.raw, err = p.head.marshal(); err != nil {
+	if p.raw, err = p.head.marshal(a.w.ref.Keys); err != nil {
 		return nil, err
 	}
 	ops := []store.Op{store.Check(clusterPath, p.cluster), a.guard.first}
@@ -197,9 +202,9 @@ func (p *plan[V]) ops(ctx context.Context, a *attempt[V]) ([]store.Op, error) {
 		}
 		ops = append(ops, store.Create(logPath(path, p.head.Serial), b))
 	}
-	if p.image && p.old != nil {
+	if p.image && p.loaded {
 		archived := p.old.archived()
-		b, err := archived.marshal()
+		b, err := archived.marshal(a.w.ref.Keys)
 		if err != nil {
 			return nil, err
 		}

@@ -154,7 +154,8 @@ func (w *Writer[V]) read(ctx context.Context) (st state, err error) {
 	return st, err
 }
 
-// refresh brings w.cur to the head that was read. head is nil when the head can't even be parsed.
+// refresh brings w.cur to the head that was read. head is nil when the head can't even be parsed, and is given with the error otherwise:
+// a forced commit goes on from its serial.
 func (w *Writer[V]) refresh(ctx context.Context, raw []byte) (head *Head, err error) {
 	if w.cur != nil && string(w.cur.HeadBytes) == string(raw) {
 		return &w.cur.Head, nil
@@ -162,6 +163,9 @@ func (w *Writer[V]) refresh(ctx context.Context, raw []byte) (head *Head, err er
 	cur := w.cur
 	w.cur = nil
 	parsed, err := w.ref.parseHead(raw)
+	if r, refused := asRefusal(err, 0); refused && r.Reason == ReasonSigned {
+		return &parsed, fmt.Errorf("%w; --force replaces it by a signed version", err)
+	}
 	if err != nil {
 		return nil, err
 	}
