@@ -18,6 +18,7 @@ const minPulse = time.Second
 func (a *app) pulseCmd() *cobra.Command {
 	every := dataset.HeartbeatEvery
 	once := false
+	var signing keyFlags
 	cmd := &cobra.Command{
 		Use:   "pulse",
 		Short: "Stamp the heartbeat until stopped",
@@ -34,7 +35,11 @@ can't be reached it says so once and goes on trying.`,
 			if every < minPulse {
 				return usagef("--every %s: must be at least %s", every, minPulse)
 			}
-			p := &publish.Pulse{By: a.who(""), Every: every, OnChange: a.reportPulse}
+			keys, err := a.keys(&signing)
+			if err != nil {
+				return err
+			}
+			p := &publish.Pulse{By: a.who(""), Every: every, Keys: keys, OnChange: a.reportPulse}
 			if once {
 				return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
 					p.Store = s
@@ -48,6 +53,7 @@ can't be reached it says so once and goes on trying.`,
 		},
 	}
 	cmd.Flags().DurationVar(&every, "every", every, "time between stamps")
+	signing.registerSign(cmd.Flags())
 	cmd.Flags().BoolVar(&once, "once", false, "stamp once and exit")
 	return cmd
 }

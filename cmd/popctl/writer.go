@@ -17,6 +17,7 @@ type writeFlags struct {
 	message string
 	by      string
 	force   bool
+	keys    keyFlags
 }
 
 func (w *writeFlags) register(cmd *cobra.Command) {
@@ -24,13 +25,18 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 	f.StringVarP(&w.message, "message", "m", "", "why; kept in the history")
 	f.StringVar(&w.by, "by", "", "who; kept in the history (default $POPDNS_BY, or user@host)")
 	f.BoolVar(&w.force, "force", false, "do it even if a guard refuses; recorded in the history")
+	w.keys.register(f)
 }
 
 // publish opens the store and calls fn with a Publisher over it.
 func (a *app) publish(cmd *cobra.Command, w *writeFlags, bar *progress, fn func(context.Context, *publish.Publisher) error) error {
+	keys, err := a.keys(&w.keys)
+	if err != nil {
+		return err
+	}
 	return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
 		return fn(ctx, publish.New(s, publish.Options{
-			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update,
+			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, Keys: keys,
 		}))
 	})
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -100,20 +101,21 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 	return d
 }
 
-// shrinkGuard is the share of its RRsets that a zone may lose in one step
-// without its publisher having said that this is meant.
-const shrinkGuard = 0.5
+// DefaultShrinkGuard is the share of its RRsets, in percent, that a zone may
+// lose in one step without its publisher having said that this is meant.
+const DefaultShrinkGuard = 50
 
 // acceptZone is the edge's own guard, independent of the writer's: it refuses
-// a version that drops more than half of the zone unless it was forced. (A
+// a version that drops more of the zone than Config allows unless it was forced. (A
 // zone without SOA or apex NS does not even decode.)
-func acceptZone(before, after *dataset.Version[*zone.Snapshot]) error {
+func (s *Source) acceptZone(before, after *dataset.Version[*zone.Snapshot]) error {
 	if before == nil || after.Head.ForcedSince(before.Head.Serial) {
 		return nil
 	}
 	was, is := before.Value.Len(), after.Value.Len()
-	if float64(is) < float64(was)*(1-shrinkGuard) {
-		return fmt.Errorf("it would drop %d of %d RRsets and is not marked forced", was-is, was)
+	percent := cmp.Or(s.cfg.ShrinkGuard, DefaultShrinkGuard)
+	if (was-is)*100 > was*percent {
+		return fmt.Errorf("it would drop %d of %d RRsets, more than %d %%, and is not marked forced", was-is, was, percent)
 	}
 	return nil
 }

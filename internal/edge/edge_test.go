@@ -192,6 +192,56 @@ func TestZoneThatShrinksByHalfIsRefusedUnlessForced(t *testing.T) {
 	until(t, "the forced version is served", func() bool { return src.Zone(origin).Current().Value.Len() == small.Len() })
 }
 
+func TestShrinkGuardIsTheShareThatMayGo(t *testing.T) {
+	before := &dataset.Version[*zone.Snapshot]{Value: zoneOf(t, head+"a 60 IN A 192.0.2.1\nb 60 IN A 192.0.2.1\n"), Head: dataset.Head{Revision: dataset.Revision{Serial: 1}}}
+	after := &dataset.Version[*zone.Snapshot]{Value: zoneOf(t, head+"a 60 IN A 192.0.2.1\n"), Head: dataset.Head{Revision: dataset.Revision{Serial: 2}}}
+	share := 100 / before.Value.Len() // of one RRset, rounded down
+	for percent, refused := range map[int]bool{1: true, share: 100%before.Value.Len() != 0, share + 1: false, 0: false, 100: false} {
+		if err := edge.AcceptZone(edge.Config{ShrinkGuard: percent}, before, after); (err != nil) != refused {
+			t.Errorf("guard of %d %%, one of %d RRsets goes: %v, want refused %v", percent, before.Value.Len(), err, refused)
+		}
+	}
+}
+
+// TestVerifyingSourceServesOnlyWhatIsSigned: zones, maps, PoPs and the pulse.
+func TestVerifyingSourceServesOnlyWhatIsSigned(t *testing.T) {
+	private, public, err := dataset.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys dataset.Keys
+	if keys.Sign, err = dataset.ParsePrivateKey(private); err != nil {
+		t.Fatal(err)
+	}
+	if keys.Verify, err = dataset.ParsePublicKeys(public); err != nil {
+		t.Fatal(err)
+	}
+	st := edgetest.New(t)
+	st.Zone(t, "example.org.", head)
+	if err := dataset.Stamp(t.Context(), st, time.Now(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	src, obs := open(t, edge.Config{URL: st.URL(), Verify: keys.Verify})
+	src.Zone(origin)
+	for _, refusal := range []string{"refused zones/example.org (signature)", "refused heartbeat (signature)"} {
+		until(t, refusal, func() bool { return slices.Contains(obs.Lines(), refusal) })
+	}
+	if src.Zone(origin).Current() != nil || src.Heartbeat() != nil {
+		t.Error("what is not signed is taken")
+	}
+	ref := publish.ZoneRef(origin)
+	ref.Keys = keys
+	_, err = dataset.NewWriter(st.Store, ref).Commit(t.Context(), dataset.Commit{Force: true},
+		func(*dataset.Version[*zone.Snapshot]) (*zone.Snapshot, error) { return zoneOf(t, head), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.Stamp(t.Context(), st, time.Now(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the signed version and pulse are taken", func() bool { return src.Zone(origin).Current() != nil && src.Heartbeat() != nil })
+}
+
 func TestUnusableCacheIsReportedAndDoneWithout(t *testing.T) {
 	st := edgetest.New(t)
 	st.Zone(t, "example.org.", head)

@@ -28,9 +28,13 @@ func (s *Source) watchHeartbeat() {
 		if err != nil {
 			return // no heartbeat (yet): the newest commit dates the data
 		}
-		t, err := dataset.ParseHeartbeat(n.Data)
+		t, err := s.keys().ParseHeartbeat(n.Data)
 		if err != nil {
-			s.obs.Refused(dataset.HeartbeatPath, dataset.Refusal{Reason: "heartbeat", Err: err})
+			refusal, ok := errors.AsType[dataset.Refusal](err)
+			if !ok {
+				refusal = dataset.Refusal{Reason: "heartbeat", Err: err}
+			}
+			s.obs.Refused(dataset.HeartbeatPath, refusal)
 			return
 		}
 		s.heartbeat.Store(&Heartbeat{Stamped: t, Received: time.Now()})
@@ -61,7 +65,7 @@ func (s *Source) loadCachedHeartbeat() {
 	if err != nil {
 		return
 	}
-	if t, err := dataset.ParseHeartbeat(n.Data); err == nil {
+	if t, err := s.keys().ParseHeartbeat(n.Data); err == nil {
 		s.heartbeat.CompareAndSwap(nil, &Heartbeat{Stamped: t})
 	}
 }

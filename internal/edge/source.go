@@ -22,6 +22,12 @@ import (
 type Config struct {
 	URL      string // zk://host:port,…/root or dir:///path
 	CacheDir string // disk cache, "" for none
+	// ShrinkGuard is the share of its RRsets, in percent, that a zone may lose in one version that is not marked forced: 0 for
+	// DefaultShrinkGuard, 100 for any.
+	ShrinkGuard int
+	// Verify are the keys of which one must have signed each head and the heartbeat, "" for no such demand. The disk cache is
+	// trusted: it holds what was verified.
+	Verify dataset.PublicKeys
 }
 
 // maxMaps bounds how many maps zones can make a server follow by naming them.
@@ -84,7 +90,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 			s.loadCachedHeartbeat()
 		}
 	}
-	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}}, hooks[*steer.PoPs]{})
+	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{})
 	s.wg.Go(s.openStore)
 	s.wg.Go(s.watchHeartbeat)
 	s.wg.Go(func() { s.trim(s.ctx) })
@@ -123,9 +129,9 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 	if d := s.zones[origin]; d != nil {
 		return d
 	}
-	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}}
+	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}, Keys: s.keys()}
 	d := start(s, ref, hooks[*zone.Snapshot]{
-		accept: acceptZone,
+		accept: s.acceptZone,
 		switched: func(v *dataset.Version[*zone.Snapshot], passed iter.Seq[*zone.Snapshot]) {
 			for _, name := range v.Value.Maps() {
 				s.FollowMap(name)
@@ -146,7 +152,7 @@ func (s *Source) FollowMap(name string) *Dataset[*steer.Map] {
 	if d := old[name]; d != nil || len(old) >= maxMaps {
 		return d
 	}
-	d := start(s, dataset.Ref[*steer.Map]{Path: dataset.MapPath(name), Codec: steer.MapCodec{Name: name}}, hooks[*steer.Map]{})
+	d := start(s, dataset.Ref[*steer.Map]{Path: dataset.MapPath(name), Codec: steer.MapCodec{Name: name}, Keys: s.keys()}, hooks[*steer.Map]{})
 	next := maps.Clone(old)
 	next[name] = d
 	s.maps.Store(&next)
@@ -181,6 +187,9 @@ func (s *Source) Settle(ctx context.Context) error {
 	}
 	return s.pops.Settle(ctx)
 }
+
+// keys are those that everything in the store must be signed with.
+func (s *Source) keys() dataset.Keys { return dataset.Keys{Verify: s.cfg.Verify} }
 
 // Status is the store's.
 func (s *Source) Status() store.Status { return s.store.Status() }

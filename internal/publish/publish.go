@@ -25,6 +25,7 @@ type Options struct {
 	Force    bool                  // overrides the guards, and is recorded
 	Now      func() time.Time      // the source time; nil means time.Now
 	Progress func(done, total int) // called while long work goes on; nil for none
+	Keys     dataset.Keys          // what is committed is signed with, and what it is built on must be
 }
 
 // A Publisher changes the datasets of one store. Its methods may not be called concurrently: it keeps one writer per dataset, so that a run of changes
@@ -46,7 +47,7 @@ func New(s store.Store, o Options) *Publisher {
 		s: s, o: o,
 		zones: map[zone.Name]*dataset.Writer[*zone.Snapshot]{},
 		maps:  map[string]*dataset.Writer[*steer.Map]{},
-		pops:  dataset.NewWriter(s, PoPsRef()),
+		pops:  writer(s, PoPsRef(), o),
 	}
 }
 
@@ -68,10 +69,22 @@ func PoPsRef() dataset.Ref[*steer.PoPs] {
 	return dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}}
 }
 
+func writer[V any](s store.Store, ref dataset.Ref[V], o Options) *dataset.Writer[V] {
+	ref.Keys = o.Keys
+	return dataset.NewWriter(s, ref)
+}
+
+// zoneRef is the zone's reference with the Publisher's keys: what is built on or brought back must be signed by them.
+func (p *Publisher) zoneRef(origin zone.Name) dataset.Ref[*zone.Snapshot] {
+	ref := ZoneRef(origin)
+	ref.Keys = p.o.Keys
+	return ref
+}
+
 func (p *Publisher) zoneWriter(origin zone.Name) *dataset.Writer[*zone.Snapshot] {
 	w := p.zones[origin]
 	if w == nil {
-		w = dataset.NewWriter(p.s, ZoneRef(origin))
+		w = dataset.NewWriter(p.s, p.zoneRef(origin))
 		p.zones[origin] = w
 	}
 	return w
@@ -80,7 +93,7 @@ func (p *Publisher) zoneWriter(origin zone.Name) *dataset.Writer[*zone.Snapshot]
 func (p *Publisher) mapWriter(name string) *dataset.Writer[*steer.Map] {
 	w := p.maps[name]
 	if w == nil {
-		w = dataset.NewWriter(p.s, MapRef(name))
+		w = writer(p.s, MapRef(name), p.o)
 		p.maps[name] = w
 	}
 	return w

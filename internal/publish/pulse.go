@@ -13,6 +13,7 @@ import (
 type Pulse struct {
 	Store store.Store
 	By    string        // who stamps
+	Keys  dataset.Keys  // what the stamps are signed with
 	Every time.Duration // between stamps; must be positive
 	Now   func() time.Time
 
@@ -54,7 +55,7 @@ func (p *Pulse) stamp(ctx context.Context) error {
 	if p.Now != nil {
 		now = p.Now
 	}
-	return dataset.Stamp(ctx, p.Store, now(), p.By)
+	return p.Keys.Stamp(ctx, p.Store, now(), p.By)
 }
 
 // Once stamps once, for callers that are started every few seconds.

@@ -49,7 +49,7 @@ func (p *Publisher) PlanZone(ctx context.Context, next *zone.Snapshot) (*Plan, e
 // RollbackZone makes the content of an earlier serial the present one, under a new serial. The guards apply as they do to PublishZone. The error wraps
 // dataset.ErrNotInHistory when that version is not kept any more.
 func (p *Publisher) RollbackZone(ctx context.Context, origin zone.Name, serial uint32) (*ZoneReceipt, error) {
-	old, err := dataset.LoadSerial(ctx, p.s, ZoneRef(origin), serial)
+	old, err := dataset.LoadSerial(ctx, p.s, p.zoneRef(origin), serial)
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: roll back to serial %d: %w", origin, serial, err)
 	}

@@ -2,8 +2,12 @@ package zkzone
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
@@ -118,8 +122,8 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 		z.Fall.SetZonesFromArgs(args)
 		return nil
 	}
-	if !slices.Contains([]string{"source", "cache", "startup_timeout", "max_stale"}, property) {
-		return c.Errf("unknown property %q: zkzone knows source, cache, startup_timeout, max_stale and fallthrough", property)
+	if !slices.Contains([]string{"source", "cache", "startup_timeout", "max_stale", "shrink_guard", "verify"}, property) {
+		return c.Errf("unknown property %q: zkzone knows source, cache, startup_timeout, max_stale, shrink_guard, verify and fallthrough", property)
 	}
 	if len(args) != 1 || args[0] == "" {
 		return c.Errf("%s takes exactly one argument", property)
@@ -152,27 +156,62 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 			return c.Errf("max_stale %q is not a positive duration such as 168h; leave it out to serve for ever", value)
 		}
 		z.maxStale = d
+	case "shrink_guard":
+		percent, err := parseShrinkGuard(value)
+		if err != nil {
+			return c.Errf("shrink_guard %v", err)
+		}
+		z.cfg.ShrinkGuard = percent
+	case "verify":
+		path := rooted(c, value)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return c.Errf("verify: %v", err)
+		}
+		if z.cfg.Verify, err = dataset.ParsePublicKeys(data); err != nil {
+			return c.Errf("verify: %s: %v", path, err)
+		}
 	}
 	return nil
+}
+
+// parseShrinkGuard reads the share of RRsets that may go unforced: "50%", or
+// "off", which is all of them.
+func parseShrinkGuard(value string) (percent int, err error) {
+	if value == "off" {
+		return 100, nil
+	}
+	digits, ok := strings.CutSuffix(value, "%")
+	percent, err = strconv.Atoi(digits)
+	if !ok || err != nil || percent < 1 || percent > 100 {
+		return 0, fmt.Errorf("%q is not a share from 1%% to 100%%, or off", value)
+	}
+	return percent, nil
 }
 
 type cachesKey struct{}
 
 // claimCache refuses a cache directory that another block of this Corefile
-// gives to another source: each would overwrite what the other keeps.
+// gives to another source: each would overwrite what the other keeps. It is
+// another source too if it verifies or guards otherwise: one would start
+// with what the other alone accepted.
 func claimCache(c *caddy.Controller, cfg edge.Config) error {
 	if cfg.CacheDir == "" {
 		return nil
 	}
-	claimed, ok := c.Get(cachesKey{}).(map[string]string)
+	claimed, ok := c.Get(cachesKey{}).(map[string]edge.Config)
 	if !ok {
-		claimed = map[string]string{}
+		claimed = map[string]edge.Config{}
 		c.Set(cachesKey{}, claimed)
 	}
-	if url, ok := claimed[cfg.CacheDir]; ok && url != cfg.URL {
-		return c.Errf("cache %s belongs to source %s already: give each source a cache of its own", cfg.CacheDir, url)
+	other, ok := claimed[cfg.CacheDir]
+	switch {
+	case ok && other.URL != cfg.URL:
+		return c.Errf("cache %s belongs to source %s already: give each source a cache of its own", cfg.CacheDir, other.URL)
+	case ok && other != cfg:
+		return c.Errf("cache %s is shared with a block that has another shrink_guard or verify: give both the same, or each a cache of its own", cfg.CacheDir)
 	}
-	claimed[cfg.CacheDir] = cfg.URL
+	claimed[cfg.CacheDir] = cfg
 	return nil
 }
 

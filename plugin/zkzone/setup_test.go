@@ -42,6 +42,13 @@ func TestParse(t *testing.T) {
 		{"cache with two arguments", "zkzone {\n" + source + "cache a b\n}", "cache takes exactly one argument", nil, nil},
 		{"startup_timeout not a duration", "zkzone {\n" + source + "startup_timeout 5\n}", `startup_timeout "5" is not a duration`, nil, nil},
 		{"max_stale zero", "zkzone {\n" + source + "max_stale 0s\n}", `max_stale "0s" is not a positive duration`, nil, nil},
+		{"shrink_guard", "zkzone {\n" + source + "shrink_guard 20%\n}", "", []string{"example.org."}, func(z *ZkZone) bool { return z.cfg.ShrinkGuard == 20 }},
+		{"shrink_guard off", "zkzone {\n" + source + "shrink_guard off\n}", "", []string{"example.org."}, func(z *ZkZone) bool { return z.cfg.ShrinkGuard == 100 }},
+		{"shrink_guard without a unit", "zkzone {\n" + source + "shrink_guard 50\n}", `Testfile:3 - Error during parsing: shrink_guard "50" is not a share`, nil, nil},
+		{"shrink_guard of nothing", "zkzone {\n" + source + "shrink_guard 0%\n}", `shrink_guard "0%" is not a share`, nil, nil},
+		{"shrink_guard above all", "zkzone {\n" + source + "shrink_guard 101%\n}", `shrink_guard "101%" is not a share`, nil, nil},
+		{"verify with a file that is not there", "zkzone {\n" + source + "verify /nonexistent.pub\n}", "verify: open /nonexistent.pub", nil, nil},
+		{"verify with a file that holds no key", "zkzone {\n" + source + "verify setup_test.go\n}", "verify: setup_test.go: holds no PEM block", nil, nil},
 		{"zkzone twice", "zkzone {\n" + source + "}\nzkzone {\n" + source + "}", "plugin", nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
