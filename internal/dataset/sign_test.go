@@ -3,6 +3,8 @@ package dataset
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -100,9 +102,22 @@ func TestWhoeverWritesToTheStoreWithoutAKeyChangesNothingThatIsRead(t *testing.T
 			other := signedRef(Keys{})
 			other.Path = "zones/evil.test"
 			put(t, NewWriter(s, other), of("evil=1"))
-			m := bytes.ReplaceAll(read(t, s, manifestPath(other.Path, 1)), []byte("evil.test"), []byte("example.org"))
+			// It states the honest one's chain, from which the honest changes lead to the head's.
+			var mine, honest manifest
+			for path, m := range map[string]*manifest{other.Path: &mine, testRef.Path: &honest} {
+				if err := json.Unmarshal(read(t, s, manifestPath(path, 1)), m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			honest.Chunks = mine.Chunks
+			m, _, err := honest.marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
 			overwrite(t, s, manifestPath(testRef.Path, 1), m)
-			overwrite(t, s, chunkPath(testRef.Path, 1, 0), read(t, s, chunkPath(other.Path, 1, 0)))
+			for i := range mine.Chunks {
+				overwrite(t, s, chunkPath(testRef.Path, 1, i), read(t, s, chunkPath(other.Path, 1, i)))
+			}
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,6 +167,75 @@ func TestWhoeverWritesToTheStoreWithoutAKeyChangesNothingThatIsRead(t *testing.T
 			}
 		})
 	}
+}
+
+// TestAForgedHistoryIsNotBroughtBack lets somebody without a key change what a rollback reads: a delta of the current generation, and the
+// head that an earlier one ended with.
+func TestAForgedHistoryIsNotBroughtBack(t *testing.T) {
+	k := newKeys(t)
+	ref := Ref[*pairs]{Path: testRef.Path, Codec: blindCodec{pairsCodec{}}, Keys: k}
+	publish := func(t *testing.T, n int) store.Store {
+		t.Helper()
+		s := newStore(t)
+		w := NewWriter(s, ref)
+		for i := range n {
+			if _, err := w.Commit(t.Context(), Commit{}, to(of(fmt.Sprint("a=", i)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s
+	}
+	t.Run("delta", func(t *testing.T) {
+		s := publish(t, 4)
+		e, err := parseEntry(read(t, s, logPath(ref.Path, 2)), step{1, 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.delta = bytes.Replace(e.delta, []byte("a=1"), []byte("a=6"), 1)
+		e.header.Chain = mustManifest(t, s).Chain.follow(e.delta) // so that the entry fits itself
+		b, err := e.marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadSerial(t.Context(), s, ref, 2); err != nil {
+			t.Fatalf("the honest version: %v", err)
+		}
+		overwrite(t, s, logPath(ref.Path, 2), b)
+		if v, err := LoadSerial(t.Context(), s, ref, 2); !isRefusal(err, ReasonChain) {
+			t.Errorf("got %v, error %v, want a refusal for its chain", v, err)
+		}
+	})
+	t.Run("head of an earlier generation", func(t *testing.T) {
+		s := publish(t, 2)
+		if _, err := NewWriter(s, ref).Commit(t.Context(), Commit{}, to(of("big="+strings.Repeat("b", MaxDeltaBytes+1)))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadSerial(t.Context(), s, ref, 2); err != nil {
+			t.Fatalf("the honest version: %v", err)
+		}
+		path := historyPath(ref.Path, 1)
+		h, err := ParseHead(read(t, s, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		unsigned, err := h.marshal(Keys{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, s, path, unsigned)
+		if v, err := LoadSerial(t.Context(), s, ref, 2); !errors.Is(err, ErrNotInHistory) {
+			t.Errorf("got %v, error %v, want ErrNotInHistory", v, err)
+		}
+	})
+}
+
+// mustManifest reads the manifest of the first generation.
+func mustManifest(t *testing.T, s store.Store) (m manifest) {
+	t.Helper()
+	if err := json.Unmarshal(read(t, s, manifestPath(testRef.Path, 1)), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // blindCodec's sum tells nothing apart.
