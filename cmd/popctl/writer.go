@@ -10,6 +10,7 @@ import (
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/publish"
 	"github.com/popdns/popdns/internal/store"
+	"github.com/popdns/popdns/internal/zone"
 )
 
 // writeFlags are the flags of every command that commits.
@@ -31,6 +32,19 @@ func (a *app) publish(cmd *cobra.Command, w *writeFlags, bar *progress, fn func(
 	return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
 		return fn(ctx, publish.New(s, publish.Options{
 			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update,
+		}))
+	})
+}
+
+// publishZone is publish for a zone, whose changes are signed if the flags name keys.
+func (a *app) publishZone(cmd *cobra.Command, w *writeFlags, s *signFlags, origin zone.Name, bar *progress, fn func(context.Context, *publish.Publisher) error) error {
+	signer, err := a.signer(s, origin, bar)
+	if err != nil {
+		return err
+	}
+	return a.withStore(cmd, func(ctx context.Context, st store.Store) error {
+		return fn(ctx, publish.New(st, publish.Options{
+			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, Sign: signer,
 		}))
 	})
 }

@@ -25,6 +25,9 @@ type Options struct {
 	Force    bool                  // overrides the guards, and is recorded
 	Now      func() time.Time      // the source time; nil means time.Now
 	Progress func(done, total int) // called while long work goes on; nil for none
+	// Sign, if set, signs each version of a zone before it is committed: next is the content, cur the present version, nil for a new zone. It returns
+	// cur when nothing has to change.
+	Sign func(next, cur *zone.Snapshot) (*zone.Snapshot, error)
 }
 
 // A Publisher changes the datasets of one store. Its methods may not be called concurrently: it keeps one writer per dataset, so that a run of changes
@@ -84,6 +87,18 @@ func (p *Publisher) mapWriter(name string) *dataset.Writer[*steer.Map] {
 		p.maps[name] = w
 	}
 	return w
+}
+
+// sign is Options.Sign, which may be nil.
+func (p *Publisher) sign(next, cur *zone.Snapshot) (*zone.Snapshot, error) {
+	if p.o.Sign == nil {
+		return next, nil
+	}
+	signed, err := p.o.Sign(next, cur)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return signed, nil
 }
 
 // commit is the part of a dataset.Commit that all verbs share.
