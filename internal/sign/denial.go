@@ -165,7 +165,7 @@ func bitmap(types []uint16) []byte {
 		var bits [32]byte
 		used := 0
 		for ; i < len(types) && byte(types[i]>>8) == window; i++ {
-			low := byte(types[i])
+			low := byte(types[i]) //nolint:gosec // its lower octet
 			bits[low/8] |= 0x80 >> (low % 8)
 			used = int(low/8) + 1
 		}

@@ -20,8 +20,8 @@ const origin zone.Name = "\x07example\x03org\x00"
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // writeKey makes a key pair in dir as dnssec-keygen does, with the given lines of times, and returns the files' path without extension.
-func writeKey(t testing.TB, dir, of string, flags uint16, algorithm uint8, timing ...string) string {
-	t.Helper()
+func writeKey(tb testing.TB, dir, of string, flags uint16, algorithm uint8, timing ...string) string {
+	tb.Helper()
 	k := dns.DNSKEY{
 		Hdr:   dns.RR_Header{Name: of, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600},
 		Flags: flags, Protocol: 3, Algorithm: algorithm,
@@ -32,47 +32,56 @@ func writeKey(t testing.TB, dir, of string, flags uint16, algorithm uint8, timin
 	}
 	private, err := k.Generate(bits)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	base := filepath.Join(dir, fmt.Sprintf("K%s+%03d+%05d", of, algorithm, k.KeyTag()))
-	write(t, base+".key", "; made by a test\n"+k.String()+"\n")
-	write(t, base+".private", k.PrivateKeyString(private)+strings.Join(timing, "\n")+"\n")
+	write(tb, base+".key", "; made by a test\n"+k.String()+"\n")
+	write(tb, base+".private", k.PrivateKeyString(private)+strings.Join(timing, "\n")+"\n")
 	return base
 }
 
-func write(t testing.TB, path, text string) {
-	t.Helper()
+func write(tb testing.TB, path, text string) {
+	tb.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func mustLoad(t testing.TB, dir string) *Keys {
-	t.Helper()
+func mustLoad(tb testing.TB, dir string) *Keys {
+	tb.Helper()
 	ks, err := LoadKeys(dir, origin)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return ks
 }
 
 // newKeys makes a KSK and a ZSK.
-func newKeys(t testing.TB, algorithm uint8) *Keys {
-	t.Helper()
-	dir := t.TempDir()
-	writeKey(t, dir, "example.org.", 257, algorithm)
-	writeKey(t, dir, "example.org.", 256, algorithm)
-	return mustLoad(t, dir)
+func newKeys(tb testing.TB, algorithm uint8) *Keys {
+	tb.Helper()
+	dir := tb.TempDir()
+	writeKey(tb, dir, "example.org.", 257, algorithm)
+	writeKey(tb, dir, "example.org.", 256, algorithm)
+	return mustLoad(tb, dir)
 }
 
-func zoneOf(t testing.TB, serial uint32, records ...string) *zone.Snapshot {
-	t.Helper()
+func zoneOf(tb testing.TB, serial uint32, records ...string) *zone.Snapshot {
+	tb.Helper()
 	text := fmt.Sprintf("$TTL 300\n@ SOA ns hostmaster %d 3600 600 86400 60\n@ NS ns\n%s\n", serial, strings.Join(records, "\n"))
 	s, err := zonefile.Read(strings.NewReader(text), "", origin)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, text)
+		tb.Fatalf("%v\n%s", err, text)
 	}
 	return s
+}
+
+// hostsOf gives an address to each letter.
+func hostsOf(letters string) []string {
+	hosts := make([]string, len(letters))
+	for i := range letters {
+		hosts[i] = letters[i:i+1] + " A 192.0.2.1"
+	}
+	return hosts
 }
 
 func mustSign(t *testing.T, content, prev *zone.Snapshot, ks *Keys, p Policy) (*zone.Snapshot, Report) {

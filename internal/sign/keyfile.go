@@ -109,7 +109,7 @@ func (ks *Keys) load(base string, origin zone.Name) error {
 		}
 	}
 	if st, err := os.Stat(base + ".private"); err == nil && st.Mode().Perm()&0o007 != 0 {
-		ks.Warnings = append(ks.Warnings, fmt.Sprintf("%s.private can be read by everybody: chmod 600 it, and think about a new key", base))
+		ks.Warnings = append(ks.Warnings, base+".private can be read by everybody: chmod 600 it, and think about a new key")
 	}
 	ks.list = append(ks.list, k)
 	return nil

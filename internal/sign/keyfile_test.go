@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"cmp"
 	"os"
 	"strings"
 	"testing"
@@ -10,55 +11,59 @@ import (
 )
 
 func TestKeyFilesThatCannotSignAreRefusedWithTheReason(t *testing.T) {
-	edit := func(t *testing.T, path, old, with string) {
-		t.Helper()
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(text), old) {
-			t.Fatalf("no %q in %s", old, text)
-		}
-		write(t, path, strings.Replace(string(text), old, with, 1))
-	}
 	for name, c := range map[string]struct {
-		make func(t *testing.T, dir string)
-		want string
+		of        string
+		algorithm uint8
+		timing    string
+		spoil     func(base string) error // what to do to the files
+		want      string
 	}{
-		"empty folder": {func(*testing.T, string) {}, "it has no key files): make one with dnssec-keygen"},
-		"another zone": {func(t *testing.T, dir string) { writeKey(t, dir, "example.net.", 257, dns.ED25519) }, "it has keys of example.net."},
-		"no private half": {func(t *testing.T, dir string) {
-			_ = os.Remove(writeKey(t, dir, "example.org.", 257, dns.ED25519) + ".private")
-		}, ".private is missing"},
-		"no public half": {func(t *testing.T, dir string) {
-			_ = os.Remove(writeKey(t, dir, "example.org.", 257, dns.ED25519) + ".key")
-		}, ".key is missing"},
-		"RSA": {func(t *testing.T, dir string) { writeKey(t, dir, "example.org.", 257, dns.RSASHA256) }, "algorithm 8 (RSASHA256); only ECDSAP256SHA256 (13) and ED25519 (15)"},
-		"revoked": {func(t *testing.T, dir string) {
-			writeKey(t, dir, "example.org.", 257, dns.ED25519, "Revoke: 20261124000000")
-		}, "RFC 5011"},
-		"bad time": {func(t *testing.T, dir string) { writeKey(t, dir, "example.org.", 257, dns.ED25519, "Publish: soon") }, `Publish "soon" is no time`},
-		"another owner": {func(t *testing.T, dir string) {
-			edit(t, writeKey(t, dir, "example.org.", 257, dns.ED25519)+".key", "example.org.", "example.com.")
-		}, "is example.com.'s, not example.org.'s"},
-		"other halves":     {func(t *testing.T, dir string) { swapHalves(t, dir, dns.ED25519) }, "is not the private half of"},
-		"other halves, 13": {func(t *testing.T, dir string) { swapHalves(t, dir, dns.ECDSAP256SHA256) }, "is not the private half of"},
+		"another zone":    {of: "example.net.", want: "it has keys of example.net.): make one with dnssec-keygen"},
+		"no private half": {spoil: func(base string) error { return os.Remove(base + ".private") }, want: ".private is missing"},
+		"no public half":  {spoil: func(base string) error { return os.Remove(base + ".key") }, want: ".key is missing"},
+		"RSA":             {algorithm: dns.RSASHA256, want: "algorithm 8 (RSASHA256); only ECDSAP256SHA256 (13) and ED25519 (15)"},
+		"revoked":         {timing: "Revoke: 20261124000000", want: "RFC 5011"},
+		"bad time":        {timing: "Publish: soon", want: `Publish "soon" is no time`},
+		"another owner":   {spoil: renameOwner, want: "is example.com.'s, not example.org.'s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			c.make(t, dir)
-			if _, err := LoadKeys(dir, origin); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error %v, want one with %q", err, c.want)
+			base := writeKey(t, dir, cmp.Or(c.of, "example.org."), 257, cmp.Or(c.algorithm, dns.ED25519), c.timing)
+			if c.spoil != nil {
+				if err := c.spoil(base); err != nil {
+					t.Fatal(err)
+				}
 			}
+			wantError(t, dir, c.want)
 		})
+	}
+	wantError(t, t.TempDir(), "it has no key files): make one with dnssec-keygen")
+}
+
+func wantError(t *testing.T, dir, want string) {
+	t.Helper()
+	if _, err := LoadKeys(dir, origin); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want one with %q", err, want)
 	}
 }
 
-func swapHalves(t *testing.T, dir string, algorithm uint8) {
-	t.Helper()
-	a, b := writeKey(t, dir, "example.org.", 257, algorithm), writeKey(t, t.TempDir(), "example.org.", 257, algorithm)
-	if err := os.Rename(b+".private", a+".private"); err != nil {
-		t.Fatal(err)
+// renameOwner makes the public half another zone's.
+func renameOwner(base string) error {
+	text, err := os.ReadFile(base + ".key")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(base+".key", []byte(strings.ReplaceAll(string(text), "example.org.", "example.com.")), 0o600)
+}
+
+func TestHalvesOfDifferentKeysAreRefused(t *testing.T) {
+	for _, algorithm := range []uint8{dns.ECDSAP256SHA256, dns.ED25519} {
+		dir := t.TempDir()
+		a, b := writeKey(t, dir, "example.org.", 257, algorithm), writeKey(t, t.TempDir(), "example.org.", 257, algorithm)
+		if err := os.Rename(b+".private", a+".private"); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, dir, "is not the private half of")
 	}
 }
 
@@ -68,7 +73,7 @@ func TestPrivateFilesThatEverybodyReadsAreWarnedOf(t *testing.T) {
 	if w := mustLoad(t, dir).Warnings; len(w) != 0 {
 		t.Errorf("warnings %q for files of mode 0600", w)
 	}
-	if err := os.Chmod(base+".private", 0o644); err != nil { //nolint:gosec // what the test is about
+	if err := os.Chmod(base+".private", 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if w := mustLoad(t, dir).Warnings; len(w) != 1 || !strings.Contains(w[0], "can be read by everybody") {

@@ -140,7 +140,7 @@ func (g *signing) header(set zone.RRset, k *key) []byte {
 	now := g.policy.Now
 	b := make([]byte, 0, keyTagAt+2+len(g.origin)+signatureOctets)
 	b = binary.BigEndian.AppendUint16(b, set.Type)
-	b = append(b, k.algorithm, byte(labels))
+	b = append(b, k.algorithm, byte(labels)) //nolint:gosec // at most 127
 	b = binary.BigEndian.AppendUint32(b, set.TTL)
 	b = binary.BigEndian.AppendUint32(b, seconds(now.Add(g.policy.Valid-g.jitter(set))))
 	b = binary.BigEndian.AppendUint32(b, seconds(now.Add(-backdate)))

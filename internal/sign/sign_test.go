@@ -120,10 +120,7 @@ func TestEditsSignedOneByOneGiveTheZoneThatSigningAtOnceGives(t *testing.T) {
 
 func TestAnEditSignsOnlyWhatItChanges(t *testing.T) {
 	ks := newKeys(t, dns.ED25519)
-	var hosts []string
-	for _, l := range "abcdefghij" {
-		hosts = append(hosts, string(l)+" A 192.0.2.1")
-	}
+	hosts := hostsOf("abcdefghij")
 	signed, _ := mustSign(t, zoneOf(t, 1, hosts...), nil, ks, Policy{})
 	edited, err := signed.Apply(zone.Delta{Put: []zone.RRset{{
 		Owner: zone.MustParseName("cc.example.org"), Type: dns.TypeA, TTL: 60, Rdata: []zone.Rdata{{Wire: []byte{192, 0, 2, 2}}},
@@ -167,10 +164,7 @@ func TestNothingIsSignedUntilItIsDue(t *testing.T) {
 
 func TestSignaturesExpireSpread(t *testing.T) {
 	ks := newKeys(t, dns.ED25519)
-	var hosts []string
-	for _, l := range "abcdefghijklmnopqrstuvwxyz" {
-		hosts = append(hosts, string(l)+" A 192.0.2.1")
-	}
+	hosts := hostsOf("abcdefghijklmnopqrstuvwxyz")
 	signed, _ := mustSign(t, zoneOf(t, 1, hosts...), nil, ks, Policy{})
 	ends := map[time.Duration]int{}
 	for set := range signed.RRsets() {
