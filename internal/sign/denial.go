@@ -115,6 +115,8 @@ func nsec3s(origin zone.Name, owners []owner, ttl uint32, optsOut bool) ([]zone.
 	return out, nil
 }
 
+// hashedNames is all names but unsigned cuts that are to be left out. Empty non-terminals above these may go too (RFC 5155 7.1) but stay, because NSD
+// proves too little for names below one that is not in the chain.
 func hashedNames(origin zone.Name, owners []owner, optsOut bool) []hashedName {
 	var chain []hashedName
 	seen := map[zone.Name]bool{}
@@ -135,7 +137,7 @@ func hashedNames(origin zone.Name, owners []owner, optsOut bool) []hashedName {
 		}
 	}
 	for i := range owners {
-		if o := &owners[i]; included(o) && o.name != origin {
+		if o := &owners[i]; o.role != occluded && o.name != origin {
 			for above := o.name.Parent(); !seen[above]; above = above.Parent() {
 				add(above, nil)
 			}
