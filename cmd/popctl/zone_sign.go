@@ -27,7 +27,8 @@ leave this machine.
 
 With --published only what is due is signed: records without a signature, signatures that expire
 within --refresh, and those of keys that go out of use. When nothing is due nothing is published, so
-that it can run every hour. The standard error says what was signed, and by when to sign again.
+that it can run every hour. Standard error says what was signed, and by when to sign again. Two cores
+make some 25,000 signatures a second: raise --timeout for a large zone.
 
 "zone publish", "plan", "set", "unset" and "rollback" sign what they change when they have --keys.
 
