@@ -50,8 +50,8 @@ func (s *signFlags) denial() sign.Denial {
 	return sign.AsBefore
 }
 
-// signer gives publish.Options its Sign, nil without --keys.
-func (a *app) signer(s *signFlags, origin zone.Name, bar *progress) (func(next, cur *zone.Snapshot) (*zone.Snapshot, error), error) {
+// signer gives publish.Options its SignZone, nil without --keys.
+func (a *app) signer(s *signFlags, origin zone.Name, bar *progress) (publish.Signer, error) {
 	if s.keys == "" {
 		return nil, nil
 	}

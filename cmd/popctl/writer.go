@@ -29,11 +29,7 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 
 // publish opens the store and calls fn with a Publisher over it.
 func (a *app) publish(cmd *cobra.Command, w *writeFlags, bar *progress, fn func(context.Context, *publish.Publisher) error) error {
-	return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
-		return fn(ctx, publish.New(s, publish.Options{
-			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update,
-		}))
-	})
+	return a.publishSigned(cmd, w, nil, bar, fn)
 }
 
 // publishZone is publish for a zone, whose changes are signed if the flags name keys.
@@ -42,9 +38,13 @@ func (a *app) publishZone(cmd *cobra.Command, w *writeFlags, s *signFlags, origi
 	if err != nil {
 		return err
 	}
-	return a.withStore(cmd, func(ctx context.Context, st store.Store) error {
-		return fn(ctx, publish.New(st, publish.Options{
-			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, Sign: signer,
+	return a.publishSigned(cmd, w, signer, bar, fn)
+}
+
+func (a *app) publishSigned(cmd *cobra.Command, w *writeFlags, signer publish.Signer, bar *progress, fn func(context.Context, *publish.Publisher) error) error {
+	return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+		return fn(ctx, publish.New(s, publish.Options{
+			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, SignZone: signer,
 		}))
 	})
 }

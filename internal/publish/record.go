@@ -12,7 +12,7 @@ import (
 )
 
 // SetRecord puts set in place of the variant with the same owner, type and PoP, or adds it. The error wraps dataset.ErrNoDataset when the zone does not
-// exist and dataset.ErrSerial when its SOA is signed and there is no Options.Sign, since no record of such a zone can change without a new signature.
+// exist and dataset.ErrSerial when its SOA is signed and there is no Options.SignZone, since no record of such a zone can change without a new signature.
 func (p *Publisher) SetRecord(ctx context.Context, origin zone.Name, set zone.RRset) (*ZoneReceipt, error) {
 	c := p.commit()
 	if set.Type == dns.TypeSOA {
@@ -69,7 +69,7 @@ func (p *Publisher) editRecord(cur *zone.Snapshot, d zone.Delta) (*zone.Snapshot
 	if cur == nil {
 		return nil, fmt.Errorf("%w: publish the zone first", dataset.ErrNoDataset)
 	}
-	if cur.SerialFrozen() && p.o.Sign == nil {
+	if cur.SerialFrozen() && p.o.SignZone == nil {
 		return nil, fmt.Errorf("the SOA is signed, so single records can't be changed without its keys (--keys): publish a zone file signed anew: %w", dataset.ErrSerial)
 	}
 	return cur.Apply(d)

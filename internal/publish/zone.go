@@ -23,7 +23,7 @@ func (p *Publisher) PublishZone(ctx context.Context, next *zone.Snapshot) (*Zone
 	return p.commitZone(ctx, next.Origin(), c, guardZone, func(*zone.Snapshot) (*zone.Snapshot, error) { return next, nil })
 }
 
-// SignZone signs the present content with Options.Sign: for the first time, or what is due. No guard looks at it, since the content stays. The
+// SignZone signs the present content with Options.SignZone: for the first time, or what is due. No guard looks at it, since the content stays. The
 // error wraps dataset.ErrNoDataset when the zone does not exist.
 func (p *Publisher) SignZone(ctx context.Context, origin zone.Name) (*ZoneReceipt, error) {
 	unguarded := func(*Plan, *zone.Snapshot, *zone.Snapshot, surroundings) {}
@@ -46,7 +46,7 @@ func (p *Publisher) PlanZone(ctx context.Context, next *zone.Snapshot) (*Plan, e
 	if err != nil {
 		return nil, err
 	}
-	if next, err = p.sign(next, valueOf(cur)); err != nil {
+	if next, err = p.signZone(next, valueOf(cur)); err != nil {
 		return nil, fmt.Errorf("zone %s: %w", next.Origin(), err)
 	}
 	plan, delta := diffZone(valueOf(cur), next)
@@ -90,7 +90,7 @@ func (p *Publisher) commitZone(ctx context.Context, origin zone.Name, c dataset.
 		cur := valueOf(v)
 		next, err := edit(cur)
 		if err == nil {
-			next, err = p.sign(next, cur)
+			next, err = p.signZone(next, cur)
 		}
 		if err != nil {
 			return nil, editError{fmt.Errorf("zone %s: %w", origin, err)}
