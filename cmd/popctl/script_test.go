@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/popdns/popdns/internal/store"
@@ -38,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"status":    cmdStatus,
 			"storenode": cmdStoreNode,
 			"scrub":     cmdScrub,
+			"makekey":   cmdMakeKey,
 		},
 	})
 }
@@ -66,6 +69,21 @@ func cmdStoreNode(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	defer s.Close()
 	ts.Check(s.Commit(context.Background(), store.Create(args[0], []byte(args[1]))))
+}
+
+// cmdMakeKey makes a key that signs a whole zone, as dnssec-keygen does: "makekey DIR ZONE".
+func cmdMakeKey(ts *testscript.TestScript, _ bool, args []string) {
+	k := dns.DNSKEY{
+		Hdr:   dns.RR_Header{Name: dns.Fqdn(args[1]), Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600},
+		Flags: 257, Protocol: 3, Algorithm: dns.ED25519,
+	}
+	private, err := k.Generate(256)
+	ts.Check(err)
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	base := filepath.Join(dir, fmt.Sprintf("K%s+%03d+%05d", k.Hdr.Name, k.Algorithm, k.KeyTag()))
+	ts.Check(os.WriteFile(base+".key", []byte(k.String()+"\n"), 0o600))
+	ts.Check(os.WriteFile(base+".private", []byte(k.PrivateKeyString(private)), 0o600))
 }
 
 var changing = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(\d+) bytes|"bytes": \d+`)

@@ -10,6 +10,7 @@ import (
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/publish"
 	"github.com/popdns/popdns/internal/store"
+	"github.com/popdns/popdns/internal/zone"
 )
 
 // writeFlags are the flags of every command that commits.
@@ -30,13 +31,26 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 
 // publish opens the store and calls fn with a Publisher over it.
 func (a *app) publish(cmd *cobra.Command, w *writeFlags, bar *progress, fn func(context.Context, *publish.Publisher) error) error {
+	return a.publishSigned(cmd, w, nil, bar, fn)
+}
+
+// publishZone is publish for a zone, whose changes are signed if the flags name keys.
+func (a *app) publishZone(cmd *cobra.Command, w *writeFlags, s *signFlags, origin zone.Name, bar *progress, fn func(context.Context, *publish.Publisher) error) error {
+	signer, err := a.signer(s, origin, bar)
+	if err != nil {
+		return err
+	}
+	return a.publishSigned(cmd, w, signer, bar, fn)
+}
+
+func (a *app) publishSigned(cmd *cobra.Command, w *writeFlags, signer publish.Signer, bar *progress, fn func(context.Context, *publish.Publisher) error) error {
 	keys, err := a.keys(&w.keys)
 	if err != nil {
 		return err
 	}
 	return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
 		return fn(ctx, publish.New(s, publish.Options{
-			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, Keys: keys,
+			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, Keys: keys, SignZone: signer,
 		}))
 	})
 }

@@ -24,7 +24,7 @@ with its own serial; earlier versions are kept for a while, so each can be taken
 		`  popctl zone plan example.org example.org.zone      # what would change?
   popctl zone publish example.org example.org.zone
   popctl zone rollback example.org 2026112301        # take it back`,
-		a.zonePublishCmd(), a.zonePlanCmd(), a.zoneSetCmd(), a.zoneUnsetCmd(), a.zoneShowCmd(), a.zoneHistoryCmd(), a.zoneRollbackCmd(), a.zoneListCmd())
+		a.zonePublishCmd(), a.zonePlanCmd(), a.zoneSetCmd(), a.zoneUnsetCmd(), a.zoneSignCmd(), a.zoneShowCmd(), a.zoneHistoryCmd(), a.zoneRollbackCmd(), a.zoneListCmd())
 }
 
 const zoneFileHelp = `FILE is a zone file (RFC 1035), or "-" for standard input. Steering stands in its comments:
@@ -38,6 +38,7 @@ With --format tinydns it is tinydns-data, whose locations become PoPs.`
 
 func (a *app) zonePublishCmd() *cobra.Command {
 	var w writeFlags
+	var s signFlags
 	var format string
 	cmd := &cobra.Command{
 		Use:   "publish ORIGIN FILE",
@@ -48,7 +49,7 @@ func (a *app) zonePublishCmd() *cobra.Command {
 
 The file's SOA serial is used when it is newer (RFC 1982) than the published one, otherwise the
 published one plus 1. When nothing but the serial differs, nothing is published. A zone whose SOA
-is signed must bring a newer serial.
+is signed must bring a newer serial, unless --keys signs it here (see "zone sign").
 
 Refused unless --force is given (exit status 3): a change that deletes more than half of the RRsets,
 10 or more that are above 20 %, or more than 100 that are above 1 %; and variants for PoPs that the
@@ -61,24 +62,27 @@ PoP table, if there is one, does not have.`,
 			return a.withZoneFile(args, format, func(origin zone.Name, read zoneReader) error {
 				bar := a.progress("publishing " + args[0])
 				defer bar.clear()
-				return a.publish(cmd, &w, bar, func(ctx context.Context, p *publish.Publisher) error {
+				return a.publishZone(cmd, &w, &s, origin, bar, func(ctx context.Context, p *publish.Publisher) error {
 					next, err := read(ctx, p.Store(), !w.force, bar)
 					if err != nil {
 						return err
 					}
 					r, err := p.PublishZone(ctx, next)
 					bar.clear()
-					return a.zoneReceipt(origin, r, err)
+					return a.signedReceipt(origin, &s, r, err)
 				})
 			})
 		},
 	}
 	w.register(cmd)
+	s.register(cmd)
+	s.registerDenial(cmd)
 	registerFormat(cmd, &format)
 	return cmd
 }
 
 func (a *app) zonePlanCmd() *cobra.Command {
+	var s signFlags
 	var format string
 	cmd := &cobra.Command{
 		Use:   "plan ORIGIN FILE",
@@ -97,7 +101,7 @@ be a conflict (a frozen store, a presented zone, a signed SOA whose serial is no
 			return a.withZoneFile(args, format, func(origin zone.Name, read zoneReader) error {
 				bar := a.progress("planning " + args[0])
 				defer bar.clear()
-				return a.publish(cmd, &writeFlags{}, bar, func(ctx context.Context, p *publish.Publisher) error {
+				return a.publishZone(cmd, &writeFlags{}, &s, origin, bar, func(ctx context.Context, p *publish.Publisher) error {
 					next, err := read(ctx, p.Store(), false, bar)
 					if err != nil {
 						return err
@@ -109,6 +113,8 @@ be a conflict (a frozen store, a presented zone, a signed SOA whose serial is no
 			})
 		},
 	}
+	s.register(cmd)
+	s.registerDenial(cmd)
 	registerFormat(cmd, &format)
 	return cmd
 }

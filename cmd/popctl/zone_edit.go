@@ -11,6 +11,7 @@ import (
 
 func (a *app) zoneSetCmd() *cobra.Command {
 	var w writeFlags
+	var s signFlags
 	var pop string
 	var weights []uint
 	cmd := &cobra.Command{
@@ -51,13 +52,14 @@ become records depends on TYPE:
 			if err != nil {
 				return usageError{err}
 			}
-			return a.publish(cmd, &w, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
+			return a.publishZone(cmd, &w, &s, origin, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
 				r, err := p.SetRecord(ctx, origin, set)
-				return a.zoneReceipt(origin, r, err)
+				return a.signedReceipt(origin, &s, r, err)
 			})
 		},
 	}
 	w.register(cmd)
+	s.register(cmd)
 	cmd.Flags().StringVar(&pop, "pop", "", "set the variant for this `PoP` (default: the default variant)")
 	cmd.Flags().UintSliceVar(&weights, "weight", nil, "`weight` of the records among each other: one for all, or one for each, like 10,30")
 	return cmd
@@ -65,6 +67,7 @@ become records depends on TYPE:
 
 func (a *app) zoneUnsetCmd() *cobra.Command {
 	var w writeFlags
+	var s signFlags
 	var pop string
 	cmd := &cobra.Command{
 		Use:   "unset ORIGIN NAME TYPE",
@@ -83,13 +86,14 @@ PoP. The other variants stay. It is an error (exit status 4) when there is no su
 			if err != nil {
 				return err
 			}
-			return a.publish(cmd, &w, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
+			return a.publishZone(cmd, &w, &s, origin, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
 				r, err := p.UnsetRecord(ctx, origin, key)
-				return a.zoneReceipt(origin, r, err)
+				return a.signedReceipt(origin, &s, r, err)
 			})
 		},
 	}
 	w.register(cmd)
+	s.register(cmd)
 	cmd.Flags().StringVar(&pop, "pop", "", "delete the variant for this `PoP` (default: the default variant)")
 	return cmd
 }

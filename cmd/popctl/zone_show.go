@@ -106,6 +106,7 @@ func serialText(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
 func (a *app) zoneRollbackCmd() *cobra.Command {
 	var w writeFlags
+	var s signFlags
 	cmd := &cobra.Command{
 		Use:   "rollback ORIGIN SERIAL",
 		Short: "Make an earlier version the present one",
@@ -124,14 +125,15 @@ back. "zone history" lists the versions that are kept. Guards apply as they do t
 			}
 			bar := a.progress("rolling back " + args[0])
 			defer bar.clear()
-			return a.publish(cmd, &w, bar, func(ctx context.Context, p *publish.Publisher) error {
+			return a.publishZone(cmd, &w, &s, origin, bar, func(ctx context.Context, p *publish.Publisher) error {
 				r, err := p.RollbackZone(ctx, origin, serial)
 				bar.clear()
-				return a.zoneReceipt(origin, r, err)
+				return a.signedReceipt(origin, &s, r, err)
 			})
 		},
 	}
 	w.register(cmd)
+	s.register(cmd)
 	return cmd
 }
 

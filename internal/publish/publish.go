@@ -26,7 +26,12 @@ type Options struct {
 	Now      func() time.Time      // the source time; nil means time.Now
 	Progress func(done, total int) // called while long work goes on; nil for none
 	Keys     dataset.Keys          // what is committed is signed with, and what it is built on must be
+	SignZone Signer                // DNSSEC; nil leaves zones as they come
 }
+
+// A Signer signs a version of a zone before it is committed: next is the content, cur the present version, nil for a new zone. It returns cur when nothing
+// has to change.
+type Signer func(next, cur *zone.Snapshot) (*zone.Snapshot, error)
 
 // A Publisher changes the datasets of one store. Its methods may not be called concurrently: it keeps one writer per dataset, so that a run of changes
 // does not read the whole dataset each time.
@@ -97,6 +102,18 @@ func (p *Publisher) mapWriter(name string) *dataset.Writer[*steer.Map] {
 		p.maps[name] = w
 	}
 	return w
+}
+
+// signZone is Options.SignZone, which may be nil.
+func (p *Publisher) signZone(next, cur *zone.Snapshot) (*zone.Snapshot, error) {
+	if p.o.SignZone == nil {
+		return next, nil
+	}
+	signed, err := p.o.SignZone(next, cur)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return signed, nil
 }
 
 // commit is the part of a dataset.Commit that all verbs share.

@@ -12,21 +12,21 @@ import (
 )
 
 // SetRecord puts set in place of the variant with the same owner, type and PoP, or adds it. The error wraps dataset.ErrNoDataset when the zone does not
-// exist and dataset.ErrSerial when its SOA is signed, since no record of such a zone can change without a new signature.
+// exist and dataset.ErrSerial when its SOA is signed and there is no Options.SignZone, since no record of such a zone can change without a new signature.
 func (p *Publisher) SetRecord(ctx context.Context, origin zone.Name, set zone.RRset) (*ZoneReceipt, error) {
 	c := p.commit()
 	if set.Type == dns.TypeSOA {
 		c.MinSerial = soaSerial(set)
 	}
 	return p.commitZone(ctx, origin, c, guardRecord(set.Key()), func(cur *zone.Snapshot) (*zone.Snapshot, error) {
-		return editRecord(cur, zone.Delta{Put: []zone.RRset{set}})
+		return p.editRecord(cur, zone.Delta{Put: []zone.RRset{set}})
 	})
 }
 
 // UnsetRecord deletes one variant. The error wraps ErrNoVariant when there is no such variant.
 func (p *Publisher) UnsetRecord(ctx context.Context, origin zone.Name, key zone.Key) (*ZoneReceipt, error) {
 	return p.commitZone(ctx, origin, p.commit(), guardRecord(key), func(cur *zone.Snapshot) (*zone.Snapshot, error) {
-		next, err := editRecord(cur, zone.Delta{Delete: []zone.Key{key}})
+		next, err := p.editRecord(cur, zone.Delta{Delete: []zone.Key{key}})
 		if err == nil {
 			if _, ok := cur.Get(key); !ok {
 				return nil, noVariant(cur, key)
@@ -65,12 +65,12 @@ func variantName(pop string) string {
 	return "--pop " + pop
 }
 
-func editRecord(cur *zone.Snapshot, d zone.Delta) (*zone.Snapshot, error) {
+func (p *Publisher) editRecord(cur *zone.Snapshot, d zone.Delta) (*zone.Snapshot, error) {
 	if cur == nil {
 		return nil, fmt.Errorf("%w: publish the zone first", dataset.ErrNoDataset)
 	}
-	if cur.SerialFrozen() {
-		return nil, fmt.Errorf("the SOA is signed, so single records can't be changed: publish a zone file signed anew: %w", dataset.ErrSerial)
+	if cur.SerialFrozen() && p.o.SignZone == nil {
+		return nil, fmt.Errorf("the SOA is signed, so single records can't be changed without its keys (--keys): publish a zone file signed anew: %w", dataset.ErrSerial)
 	}
 	return cur.Apply(d)
 }

@@ -23,6 +23,18 @@ func (p *Publisher) PublishZone(ctx context.Context, next *zone.Snapshot) (*Zone
 	return p.commitZone(ctx, next.Origin(), c, guardZone, func(*zone.Snapshot) (*zone.Snapshot, error) { return next, nil })
 }
 
+// SignZone signs the present content with Options.SignZone: for the first time, or what is due. No guard looks at it, since the content stays. The
+// error wraps dataset.ErrNoDataset when the zone does not exist.
+func (p *Publisher) SignZone(ctx context.Context, origin zone.Name) (*ZoneReceipt, error) {
+	unguarded := func(*Plan, *zone.Snapshot, *zone.Snapshot, surroundings) {}
+	return p.commitZone(ctx, origin, p.commit(), unguarded, func(cur *zone.Snapshot) (*zone.Snapshot, error) {
+		if cur == nil {
+			return nil, fmt.Errorf("%w: publish the zone first", dataset.ErrNoDataset)
+		}
+		return cur, nil
+	})
+}
+
 // PlanZone tells what PublishZone would do, without writing. What a guard would refuse is in the Plan; what else would make publishing fail is the error,
 // and the Plan is given with it as far as it could be made.
 func (p *Publisher) PlanZone(ctx context.Context, next *zone.Snapshot) (*Plan, error) {
@@ -33,6 +45,9 @@ func (p *Publisher) PlanZone(ctx context.Context, next *zone.Snapshot) (*Plan, e
 	cur, err := load(ctx, p.s, ZoneRef(next.Origin()))
 	if err != nil {
 		return nil, err
+	}
+	if next, err = p.signZone(next, valueOf(cur)); err != nil {
+		return nil, fmt.Errorf("zone %s: %w", next.Origin(), err)
 	}
 	plan, delta := diffZone(valueOf(cur), next)
 	guardZone(plan, valueOf(cur), next, around)
@@ -74,6 +89,9 @@ func (p *Publisher) commitZone(ctx context.Context, origin zone.Name, c dataset.
 	receipt, err := p.zoneWriter(origin).Commit(ctx, c, func(v *dataset.Version[*zone.Snapshot]) (*zone.Snapshot, error) {
 		cur := valueOf(v)
 		next, err := edit(cur)
+		if err == nil {
+			next, err = p.signZone(next, cur)
+		}
 		if err != nil {
 			return nil, editError{fmt.Errorf("zone %s: %w", origin, err)}
 		}

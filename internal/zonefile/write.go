@@ -73,7 +73,7 @@ func (w *writer) rrset(s zone.RRset) error {
 	}
 	for i, rr := range rrs {
 		w.column(relative(s.Owner, w.zone.Origin()), ownerWidth)
-		w.column(strconv.FormatUint(uint64(s.TTL), 10), 8)
+		w.column(strconv.FormatUint(uint64(rr.Header().Ttl), 10), 8) // signatures of one owner differ in theirs
 		w.w.WriteString("IN\t")
 		w.column(dns.Type(s.Type).String(), 8)
 		w.w.WriteString(rdataText(rr, s.Rdata[i].Wire))

@@ -241,3 +241,18 @@ func randomRdata(rnd *rand.Rand, typ uint16) zone.Rdata {
 	}
 	return zone.Rdata{Wire: wire, Weight: rnd.Uint32N(2) * rnd.Uint32()}
 }
+
+func TestEachSignatureIsWrittenWithTheTTLOfWhatItCovers(t *testing.T) {
+	const sigs = "a 30 RRSIG A 8 2 30 20300101000000 20200101000000 1 example.org. YWJj\n" +
+		"a 20 RRSIG TXT 8 2 20 20300101000000 20200101000000 1 example.org. YWJj\n"
+	s, err := Read(strings.NewReader(head+sigs), "z", org)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameAfterWriting(t, s)
+	for _, want := range []string{"\t30\tIN\tRRSIG\tA ", "\t20\tIN\tRRSIG\tTXT "} {
+		if got := text(t, s); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
