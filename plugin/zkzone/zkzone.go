@@ -97,9 +97,7 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 
 	m := new(dns.Msg)
 	m.SetReply(r)
-	m.Rcode = res.Rcode
-	m.Authoritative = res.Authoritative
-	if err := res.Fill(m, state.QName()); err != nil {
+	if err := res.Fill(m, qname, state.QName()); err != nil {
 		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %s %s: %w", origin, state.QName(), state.Type(), err)
 	}
 	if err := w.WriteMsg(m); err != nil {
