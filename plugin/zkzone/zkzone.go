@@ -100,6 +100,9 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	if err := res.Fill(m, qname, state.QName()); err != nil {
 		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %s %s: %w", origin, state.QName(), state.Type(), err)
 	}
+	if res.Outside != "" {
+		chase(ctx, state, res.Outside.String(), m)
+	}
 	if err := w.WriteMsg(m); err != nil {
 		return dns.RcodeServerFailure, err
 	}
