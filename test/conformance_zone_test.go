@@ -62,12 +62,18 @@ func (z *conformanceZone) name() string {
 	}
 	for range labels {
 		longer := z.label() + "." + name
-		if _, err := zone.ParseName(longer); err != nil || z.signed != unsigned && len(longer) > maxLDNSName {
+		if !z.usable(longer) {
 			break
 		}
 		name = longer
 	}
 	return name
+}
+
+// usable tells whether it is a name, and one that whoever signs the zone reads.
+func (z *conformanceZone) usable(name string) bool {
+	_, err := zone.ParseName(name)
+	return err == nil && (z.signed == unsigned || len(name) <= maxLDNSName)
 }
 
 func (z *conformanceZone) target() string {
@@ -76,7 +82,9 @@ func (z *conformanceZone) target() string {
 		return "elsewhere.invalid."
 	case 1, 2, 3:
 		if len(z.owners) > 0 {
-			return strings.Replace(z.owners[z.rnd.IntN(len(z.owners))], "*", z.label(), z.rnd.IntN(2))
+			if name := strings.Replace(z.owners[z.rnd.IntN(len(z.owners))], "*", z.label(), z.rnd.IntN(2)); z.usable(name) {
+				return name
+			}
 		}
 	}
 	return z.name()
