@@ -22,7 +22,7 @@ import (
 // newServer is a whole server with one plugin for each of its blocks.
 func newServer(t *testing.T, blocks map[string]plugin.Handler) *dnsserver.Server {
 	t.Helper()
-	var configs []*dnsserver.Config
+	configs := make([]*dnsserver.Config, 0, len(blocks))
 	for zone, h := range blocks {
 		c := &dnsserver.Config{Zone: zone, Transport: "dns", Port: "53"}
 		c.AddPlugin(func(plugin.Handler) plugin.Handler { return h })

@@ -103,6 +103,7 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	if res.Outside != "" {
 		chase(ctx, state, res.Outside.String(), m)
 	}
+	fit(m, &state)
 	if err := w.WriteMsg(m); err != nil {
 		return dns.RcodeServerFailure, err
 	}
