@@ -58,7 +58,7 @@ func TestRandomZonesAreAnsweredAsNSDAndKnotDo(t *testing.T) {
 
 // comparison asks the servers and counts what it saw.
 type comparison struct {
-	servers   [3]string // ours, NSD, Knot
+	servers   []string // ours, NSD, Knot
 	queries   int
 	kinds     map[string]int // of our answers
 	explained map[string]int // deliberate differences
@@ -79,7 +79,7 @@ func (c *comparison) compare(t *testing.T, z *conformanceZone) {
 		}
 	}
 	c.queries += len(queries)
-	replies := askAll(t, c.servers, queries)
+	replies := askAll(t, "tcp", c.servers, queries)
 	signatures := newSignatureCheck(z.key)
 	for i := range queries {
 		ours := replies[0][i]
@@ -127,7 +127,22 @@ func (c *comparison) report(t *testing.T) {
 
 // startConformanceServers starts ours, NSD and Knot, in this order, and returns
 // their addresses.
-func startConformanceServers(t *testing.T, zones []*conformanceZone) [3]string {
+func startConformanceServers(t *testing.T, zones []*conformanceZone) []string {
+	t.Helper()
+	files := make([]zoneFile, 0, len(zones))
+	for _, z := range zones {
+		files = append(files, zoneFile{z.origin, z.path})
+	}
+	ours, nsd, knot := freePort(t), freePort(t), freePort(t)
+	startCoreDNS(t, publishedBlock(t, ours, files), loopback(ours))
+	startNSD(t, nsd, files...)
+	startKnot(t, knot, files...)
+	return []string{loopback(ours), loopback(nsd), loopback(knot)}
+}
+
+// publishedBlock publishes zones and gives the server block that serves them all
+// from the store.
+func publishedBlock(t *testing.T, port int, zones []zoneFile) string {
 	t.Helper()
 	url := "dir://" + t.TempDir()
 	popctl(t, url, 0, "init")
@@ -137,18 +152,11 @@ func startConformanceServers(t *testing.T, zones []*conformanceZone) [3]string {
 	}
 	defer st.Close()
 	origins := make([]string, 0, len(zones))
-	files := make([]zoneFile, 0, len(zones))
 	for _, z := range zones {
 		publishFile(t, st, z.origin, z.path)
 		origins = append(origins, z.origin)
-		files = append(files, zoneFile{z.origin, z.path})
 	}
-	ours, nsd, knot := freePort(t), freePort(t), freePort(t)
-	startCoreDNS(t, fmt.Sprintf(".:%d {\n bind 127.0.0.1\n zkzone %s {\n source %s\n startup_timeout 20s\n }\n errors\n}\n",
-		ours, strings.Join(origins, " "), url), loopback(ours))
-	startNSD(t, nsd, files...)
-	startKnot(t, knot, files...)
-	return [3]string{loopback(ours), loopback(nsd), loopback(knot)}
+	return fmt.Sprintf(".:%d {\n bind 127.0.0.1\n zkzone %s {\n source %s\n startup_timeout 20s\n }\n errors\n}\n", port, strings.Join(origins, " "), url)
 }
 
 // publishFile publishes a zone as popctl does.
@@ -168,15 +176,15 @@ func publishFile(t *testing.T, st store.Store, origin, path string) {
 	}
 }
 
-// askAll asks every server everything, each over one TCP connection at a time,
-// so that nothing is truncated.
-func askAll(t *testing.T, servers [3]string, queries []*dns.Msg) [3][]*dns.Msg {
+// askAll asks every server everything, each one thing at a time; over TCP nothing
+// is truncated.
+func askAll(t *testing.T, network string, servers []string, queries []*dns.Msg) [][]*dns.Msg {
 	t.Helper()
-	var replies [3][]*dns.Msg
-	var errs [3]error
+	replies := make([][]*dns.Msg, len(servers))
+	errs := make([]error, len(servers))
 	var wg sync.WaitGroup
 	for i, addr := range servers {
-		wg.Go(func() { replies[i], errs[i] = askInTurn(addr, queries) })
+		wg.Go(func() { replies[i], errs[i] = askInTurn(network, addr, queries) })
 	}
 	wg.Wait()
 	for i, err := range errs {
@@ -187,13 +195,13 @@ func askAll(t *testing.T, servers [3]string, queries []*dns.Msg) [3][]*dns.Msg {
 	return replies
 }
 
-// askInTurn asks one after the other. When a server ends the connection it goes
-// on with another.
-func askInTurn(addr string, queries []*dns.Msg) ([]*dns.Msg, error) {
+// askInTurn asks one after the other. When a server ends the connection, or a
+// datagram is lost, it goes on with another.
+func askInTurn(network, addr string, queries []*dns.Msg) ([]*dns.Msg, error) {
 	replies := make([]*dns.Msg, 0, len(queries))
 	var err error
 	for attempt, before := 0, 0; len(replies) < len(queries) && attempt < 3; attempt++ {
-		if replies, err = askOnce(addr, queries, replies); len(replies) > before {
+		if replies, err = askOnce(network, addr, queries, replies); len(replies) > before {
 			attempt, before = 0, len(replies)
 		}
 	}
@@ -201,12 +209,13 @@ func askInTurn(addr string, queries []*dns.Msg) ([]*dns.Msg, error) {
 }
 
 // askOnce asks over one connection what has no reply yet.
-func askOnce(addr string, queries, replies []*dns.Msg) ([]*dns.Msg, error) {
-	conn, err := dns.DialTimeout("tcp", addr, 5*time.Second)
+func askOnce(network, addr string, queries, replies []*dns.Msg) ([]*dns.Msg, error) {
+	conn, err := dns.DialTimeout(network, addr, 5*time.Second)
 	if err != nil {
 		return replies, err
 	}
 	defer conn.Close()
+	conn.UDPSize = dns.MaxMsgSize
 	for _, m := range queries[len(replies):] {
 		if err := conn.SetDeadline(time.Now().Add(deadline)); err != nil {
 			return replies, err

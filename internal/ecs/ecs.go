@@ -97,8 +97,9 @@ func (o Option) Reply(scope uint8) *dns.EDNS0_SUBNET {
 // udpSize is the payload size that a reply's OPT record states when AddTo has to make one: what fits any path unfragmented.
 const udpSize = 1232
 
-// AddTo puts the reply's option, see Reply, into m's OPT record, in place of any client subnet that is there already. It makes an
-// OPT record if m has none. Records and option slices that m may share with others are copied, not changed.
+// AddTo puts the reply's option, see Reply, into m's OPT record, in place of any client subnet that is there already; if that is from somebody who chose a
+// part of the answer by a longer prefix, the scope is his (RFC 7871 7.2.1). It makes an OPT record if m has none. Records and option slices that m may
+// share with others are copied, not changed.
 func (o Option) AddTo(m *dns.Msg, scope uint8) {
 	for i, rr := range m.Extra {
 		old, ok := rr.(*dns.OPT)
@@ -107,7 +108,9 @@ func (o Option) AddTo(m *dns.Msg, scope uint8) {
 		}
 		opt := &dns.OPT{Hdr: old.Hdr, Option: make([]dns.EDNS0, 0, len(old.Option)+1)}
 		for _, e := range old.Option {
-			if e.Option() != dns.EDNS0SUBNET {
+			if other, ok := e.(*dns.EDNS0_SUBNET); ok {
+				scope = max(scope, other.SourceScope)
+			} else {
 				opt.Option = append(opt.Option, e)
 			}
 		}

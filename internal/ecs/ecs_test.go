@@ -208,6 +208,9 @@ func TestAddToKeepsTheRestOfTheOPTRecordAndSharesNothing(t *testing.T) {
 	if opt.UDPSize() != 4096 || !opt.Do() || len(opt.Option) != 2 || opt.Option[0] != dns.EDNS0(nsid) || opt.Option[1].(*dns.EDNS0_SUBNET).SourceScope != 20 {
 		t.Errorf("with OPT: %v", opt)
 	}
+	if o.AddTo(m, 7); m.IsEdns0().Option[1].(*dns.EDNS0_SUBNET).SourceScope != 20 {
+		t.Errorf("a part of the answer has scope 20, the whole got %v", m.IsEdns0())
+	}
 	if first := shared[0].(*dns.OPT).Option[0].(*dns.EDNS0_SUBNET); first.SourceScope != 1 || len(shared[0].(*dns.OPT).Option) != 2 {
 		t.Errorf("the shared record changed: %v", shared[0])
 	}

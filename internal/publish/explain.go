@@ -160,7 +160,7 @@ func (e *Explanation) answer(ctx context.Context, r store.Reader, q ExplainQuest
 	var res zone.Result
 	z.Value.Lookup(zone.Question{Name: q.Name, Type: q.Type}, p, &res)
 	var msg dns.Msg
-	if err := res.Fill(&msg, q.Name.String()); err != nil {
+	if err := res.Fill(&msg, q.Name, q.Name.String()); err != nil {
 		return fmt.Errorf("answer for %s: %w", q.Name, err)
 	}
 	a := &Answer{

@@ -58,7 +58,7 @@ func BenchmarkLookup(b *testing.B) {
 		qname := names[0].String()
 		s.Lookup(Question{Name: names[0], Type: dns.TypeA}, nil, &res)
 		for b.Loop() {
-			if err := res.Fill(new(dns.Msg), qname); err != nil {
+			if err := res.Fill(new(dns.Msg), names[0], qname); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -310,7 +310,7 @@ func FuzzLookup(f *testing.F) {
 		var res Result
 		for _, s := range zones {
 			s.Lookup(Question{n, typ, do}, fixed(0), &res)
-			if err := res.Fill(new(dns.Msg), name); err != nil {
+			if err := res.Fill(new(dns.Msg), n, name); err != nil {
 				t.Fatal(err)
 			}
 			if empty := len(res.Answer) == 0 && len(res.Authority) == 0; empty != (res.Kind == Outside) {

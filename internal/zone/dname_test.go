@@ -88,7 +88,7 @@ func TestTheSynthesisedCNAMEHasTheDNAMEsTTLAndTheQuestionsCase(t *testing.T) {
 	var res Result
 	readZone(t, "example.org.", dnames).Lookup(Question{Name: MustParseName("Out.D.example.org"), Type: dns.TypeCNAME}, nil, &res)
 	m := new(dns.Msg)
-	if err := res.Fill(m, "Out.D.example.org."); err != nil {
+	if err := res.Fill(m, MustParseName("out.d.example.org."), "Out.D.example.org."); err != nil {
 		t.Fatal(err)
 	}
 	if len(m.Answer) != 2 || m.Answer[1].String() != "Out.D.example.org.\t7\tIN\tCNAME\tout.e.example.org." {

@@ -60,7 +60,7 @@ func checkLookups(t *testing.T, s *Snapshot, cases []lookupCase) {
 	for _, c := range cases {
 		s.Lookup(Question{Name: MustParseName(c.name), Type: c.typ}, nil, &res)
 		m := new(dns.Msg)
-		if err := res.Fill(m, c.name); err != nil {
+		if err := res.Fill(m, MustParseName(c.name), c.name); err != nil {
 			t.Fatalf("%s: Fill: %v", c.name, err)
 		}
 		got := lookupCase{c.name, c.typ, res.Kind, brief(m.Answer), brief(m.Ns), brief(m.Extra)}
@@ -313,7 +313,7 @@ func (f fixed) Pick(Steering, Variants, bool) int { return int(f) }
 func rdataOf(t *testing.T, res *Result) string {
 	t.Helper()
 	m := new(dns.Msg)
-	if err := res.Fill(m, "."); err != nil {
+	if err := res.Fill(m, Root, "."); err != nil {
 		t.Fatal(err)
 	}
 	out := make([]string, 0, len(m.Answer))
@@ -468,7 +468,7 @@ func TestFilledSectionsHaveNoSpareCapacity(t *testing.T) {
 	for _, name := range []string{"down.example.org.", "nothing.example.org.", "ns.example.org."} {
 		s.Lookup(Question{Name: MustParseName(name), Type: dns.TypeA}, nil, &res)
 		m := new(dns.Msg)
-		if err := res.Fill(m, name); err != nil {
+		if err := res.Fill(m, MustParseName(name), name); err != nil {
 			t.Fatal(err)
 		}
 		for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {

@@ -351,7 +351,7 @@ func (x *oracleQuery) additional(owner string, rr dns.RR, glue bool) {
 // outcomeOf is a Result in the oracle's form. It goes through Fill, so that it is tested too.
 func outcomeOf(res *Result, qname string) (outcome, error) {
 	m := new(dns.Msg)
-	if err := res.Fill(m, qname); err != nil {
+	if err := res.Fill(m, MustParseName(qname), qname); err != nil {
 		return outcome{}, err
 	}
 	o := outcome{rcode: m.Rcode, aa: m.Authoritative, steered: res.Steered, kind: res.Kind}

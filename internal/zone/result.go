@@ -101,14 +101,10 @@ func (s *Set) Rdata(yield func(string) bool) {
 	}
 }
 
-// Fill makes the slow path's message of the result: it sets the rcode and the AA bit and appends the records to m's sections. qname is the
-// question's name as it came; records it owns get it with its letters' case. The sections' slices end with no spare capacity, because
-// CoreDNS appends to them while others read.
-func (r *Result) Fill(m *dns.Msg, qname string) error {
-	question, err := ParseName(qname)
-	if err != nil {
-		return err
-	}
+// Fill makes the slow path's message of the result: it sets the rcode and the AA bit and appends the records to m's sections. question is the
+// question's name and qname the same as it came; records it owns get it with its letters' case. The sections' slices end with no spare
+// capacity, because CoreDNS appends to them while others read.
+func (r *Result) Fill(m *dns.Msg, question Name, qname string) (err error) {
 	m.Rcode, m.Authoritative = r.Rcode, r.Authoritative
 	if m.Answer, err = fill(m.Answer, r.Answer, question, qname); err != nil {
 		return err

@@ -63,7 +63,7 @@ func lookup(src *edge.Source, origin zone.Name) plugin.HandlerFunc {
 		var res zone.Result
 		q := zone.Question{Name: zone.MustParseName(r.Question[0].Name), Type: r.Question[0].Qtype}
 		src.Zone(origin).Current().Value.Lookup(q, edge.PickerFrom(ctx), &res)
-		if err := res.Fill(m, r.Question[0].Name); err != nil {
+		if err := res.Fill(m, q.Name, r.Question[0].Name); err != nil {
 			return dns.RcodeServerFailure, err
 		}
 		return dns.RcodeSuccess, w.WriteMsg(m)

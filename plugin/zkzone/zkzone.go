@@ -97,11 +97,13 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 
 	m := new(dns.Msg)
 	m.SetReply(r)
-	m.Rcode = res.Rcode
-	m.Authoritative = res.Authoritative
-	if err := res.Fill(m, state.QName()); err != nil {
+	if err := res.Fill(m, qname, state.QName()); err != nil {
 		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %s %s: %w", origin, state.QName(), state.Type(), err)
 	}
+	if res.Outside != "" {
+		chase(ctx, state, res.Outside.String(), m)
+	}
+	fit(m, &state)
 	if err := w.WriteMsg(m); err != nil {
 		return dns.RcodeServerFailure, err
 	}
