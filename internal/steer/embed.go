@@ -56,7 +56,7 @@ func withMarks(rows []row, set embedSet) []row {
 		if set.has(i) {
 			k := rawKey(e.block)
 			at, _ := findRow(marked, k)
-			marked = slices.Insert(marked, at, row{k, embedMark + ListID(i)}) //nolint:gosec // four of them
+			marked = slices.Insert(marked, at, row{k, embedMark + ListID(i)})
 		}
 	}
 	return marked
