@@ -69,8 +69,8 @@ func negLog2(x uint64) uint64 {
 	}
 	x++
 	zeros := bits.LeadingZeros64(x)
-	m := x << zeros // in [2^63, 2^64): a number in [1,2)
-	log := uint64(63-zeros) << fractionBits
+	m := x << zeros                         // in [2^63, 2^64): a number in [1,2)
+	log := uint64(63-zeros) << fractionBits //nolint:gosec // 0 to 63
 	for i := fractionBits - 1; i >= 0; i-- {
 		if m, _ = bits.Mul64(m, m); m>>63 != 0 { // the square is in [2,4)
 			log |= 1 << i
