@@ -19,22 +19,37 @@ func (a *app) popCmd() *cobra.Command {
 drain reaches every edge in milliseconds.`,
 		`  popctl pop apply pops.yaml
   popctl pop drain ams1 --percent 30   # move 30 % of its clients elsewhere
-  popctl pop down ams1                 # all of them, at once`,
+  popctl pop down ams1                 # all of them, at once
+  popctl pop down ams1 --service mail  # for names marked service=mail`,
 		a.popApplyCmd(), a.popListCmd(),
 		a.popEditCmd("undrain", "End a PoP's drain", "Let the PoP NAME take all of its clients again. A PoP that is down stays down.",
-			func(ctx context.Context, p *publish.Publisher, name string) (*publish.PoPsReceipt, error) {
-				return p.DrainPoP(ctx, name, 0)
+			func(ctx context.Context, p *publish.Publisher, name, service string) (*publish.PoPsReceipt, error) {
+				return drain(ctx, p, name, service, 0)
 			}),
 		a.popDrainCmd(),
 		a.popEditCmd("down", "Take a PoP out of service", "Send no client to the PoP NAME any more. A drain stays recorded for when it is up again.",
-			func(ctx context.Context, p *publish.Publisher, name string) (*publish.PoPsReceipt, error) {
-				return p.SetPoPState(ctx, name, steer.Down)
+			func(ctx context.Context, p *publish.Publisher, name, service string) (*publish.PoPsReceipt, error) {
+				return setState(ctx, p, name, service, steer.Down)
 			}),
 		a.popEditCmd("up", "Put a PoP into service", "Send clients to the PoP NAME again, but for what a drain keeps away.",
-			func(ctx context.Context, p *publish.Publisher, name string) (*publish.PoPsReceipt, error) {
-				return p.SetPoPState(ctx, name, steer.Up)
+			func(ctx context.Context, p *publish.Publisher, name, service string) (*publish.PoPsReceipt, error) {
+				return setState(ctx, p, name, service, steer.Up)
 			}),
 	)
+}
+
+func drain(ctx context.Context, p *publish.Publisher, name, service string, percent int) (*publish.PoPsReceipt, error) {
+	if service != "" {
+		return p.DrainService(ctx, name, service, percent)
+	}
+	return p.DrainPoP(ctx, name, percent)
+}
+
+func setState(ctx context.Context, p *publish.Publisher, name, service string, state steer.State) (*publish.PoPsReceipt, error) {
+	if service != "" {
+		return p.SetServiceState(ctx, name, service, state)
+	}
+	return p.SetPoPState(ctx, name, state)
 }
 
 func (a *app) popApplyCmd() *cobra.Command {
@@ -50,10 +65,12 @@ func (a *app) popApplyCmd() *cobra.Command {
     state: up        # or down
     drain: 30        # percent of its clients that go elsewhere
     capacity: 100    # in a unit of your own, the same for all
+    services:        # of names marked service=NAME; the worse of PoP and service counts
+      mail: {state: down}
   iad2: {lat: 38.9, lon: -77.4}
 
-A PoP that is not in FILE is deleted. Where FILE leaves out state or drain of a PoP, they stay as they are,
-so that applying a file never ends a drain by accident.
+A PoP that is not in FILE is deleted. Where FILE leaves out state, drain or services of a PoP, they stay
+as they are, so that applying a file never ends a drain by accident.
 
 Refused unless --force is given (exit status 3): a table without a PoP that a map names, and one in which
 no PoP is up and not fully drained.`,
@@ -89,28 +106,30 @@ func (a *app) popDrainCmd() *cobra.Command {
 share, which is the same on every edge; raising the percentage only adds clients to it.
 
 Refused unless --force is given (exit status 3): a drain after which no PoP takes clients.`,
-		func(ctx context.Context, p *publish.Publisher, name string) (*publish.PoPsReceipt, error) {
-			return p.DrainPoP(ctx, name, percent)
+		func(ctx context.Context, p *publish.Publisher, name, service string) (*publish.PoPsReceipt, error) {
+			return drain(ctx, p, name, service, percent)
 		})
 	cmd.Example = "  popctl pop drain ams1\n  popctl pop drain ams1 --percent 30 -m \"transit maintenance\""
 	cmd.Flags().IntVar(&percent, "percent", 100, "share of the clients to move, 0 to 100")
 	return cmd
 }
 
-func (a *app) popEditCmd(verb, short, long string, edit func(context.Context, *publish.Publisher, string) (*publish.PoPsReceipt, error)) *cobra.Command {
+func (a *app) popEditCmd(verb, short, long string, edit func(ctx context.Context, p *publish.Publisher, name, service string) (*publish.PoPsReceipt, error)) *cobra.Command {
 	var w writeFlags
+	var service string
 	cmd := &cobra.Command{
 		Use: verb + " NAME", Short: short, Long: long,
 		Example: fmt.Sprintf("  popctl pop %s ams1", verb),
 		Args:    wants("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.publish(cmd, &w, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
-				r, err := edit(ctx, p, args[0])
+				r, err := edit(ctx, p, args[0], service)
 				return a.popsReceipt(r, err)
 			})
 		},
 	}
 	w.register(cmd)
+	cmd.Flags().StringVar(&service, "service", "", "only for the names that are marked service=`NAME` in their zone")
 	return cmd
 }
 
@@ -138,10 +157,24 @@ func (a *app) popListCmd() *cobra.Command {
 				}
 				rows := make([][]string, len(list.PoPs))
 				for i, p := range list.PoPs {
-					rows[i] = []string{p.Name, p.State, fmt.Sprintf("%d%%", p.Drain), fmt.Sprint(p.Lat), fmt.Sprint(p.Lon), strconv.FormatInt(p.Capacity, 10)}
+					rows[i] = []string{p.Name, p.State, fmt.Sprintf("%d%%", p.Drain), fmt.Sprint(p.Lat), fmt.Sprint(p.Lon), strconv.FormatInt(p.Capacity, 10), services(p)}
 				}
-				return a.printTable(list, []string{"POP", "STATE", "DRAIN", "LAT", "LON", "CAPACITY"}, rows)
+				return a.printTable(list, []string{"POP", "STATE", "DRAIN", "LAT", "LON", "CAPACITY", "SERVICES"}, rows)
 			})
 		},
 	}
+}
+
+// services lists what is out of order at a PoP beside the PoP itself: "mail down, web 30%".
+func services(p publish.PoPView) string {
+	var out []string
+	for _, s := range p.Services {
+		switch {
+		case s.State != steer.Up.String():
+			out = append(out, s.Name+" "+s.State)
+		default:
+			out = append(out, fmt.Sprintf("%s %d%%", s.Name, s.Drain))
+		}
+	}
+	return strings.Join(out, ", ")
 }

@@ -178,7 +178,7 @@ func (m *mapReader) pops(what string, v value) (list []string, ok bool) {
 	m.list = m.list[:0]
 	before := m.errs.Len()
 	err := v.items(func(v value) {
-		name, isText := v.text()
+		entry, isText := v.text()
 		if !isText {
 			m.errs.Add(v.line(), "%s: a pop list holds names only", what)
 			return
@@ -186,7 +186,8 @@ func (m *mapReader) pops(what string, v value) (list []string, ok bool) {
 		if len(m.list) > steer.MaxListLen {
 			return // one too many is enough for CheckList to see
 		}
-		m.list = append(m.list, name)
+		m.list = append(m.list, entry)
+		name, _ := steer.SplitEntry(entry)
 		if _, seen := m.pos.Line[name]; !seen && len(m.pos.Line) < steer.MaxPoPs {
 			m.pos.Line[name] = v.line()
 		}

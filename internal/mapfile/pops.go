@@ -77,7 +77,7 @@ var fields = map[string]func(p *steer.PoP, s string) error{
 func (r *popsReader) pop(name string, v value) steer.PoP {
 	pop := steer.PoP{Name: name}
 	if was, ok := r.current.Get(name); ok {
-		pop.State, pop.Drain = was.State, was.Drain
+		pop.State, pop.Drain, pop.Services = was.State, was.Drain, was.Services
 	}
 	if v.null() {
 		return pop
@@ -89,9 +89,14 @@ func (r *popsReader) pop(name string, v value) steer.PoP {
 			return
 		}
 		seen[key] = line
+		if key == "services" {
+			pop.Services = nil
+			r.services(&pop, v)
+			return
+		}
 		set, known := fields[key]
 		if !known {
-			r.errs.Add(line, "pop %s: unknown key %q%s", name, key, hint(key, slices.Sorted(maps.Keys(fields))))
+			r.errs.Add(line, "pop %s: unknown key %q%s", name, key, hint(key, append(slices.Sorted(maps.Keys(fields)), "services")))
 			return
 		}
 		s, ok := v.text()
@@ -109,6 +114,41 @@ func (r *popsReader) pop(name string, v value) steer.PoP {
 		r.errs.Add(v.line(), "pop %s: lat and lon go together: give both or none", name)
 	}
 	return pop
+}
+
+// services reads the states of a PoP's services: {web: {state: down}, mail: {drain: 30}}.
+func (r *popsReader) services(pop *steer.PoP, v value) {
+	seen := make(map[string]int)
+	err := v.pairs(func(service string, line int, v value) {
+		if first, twice := seen[service]; twice {
+			r.errs.Add(line, "pop %s: service %s is in line %d already", pop.Name, service, first)
+			return
+		}
+		seen[service] = line
+		if err := steer.CheckName(service); err != nil {
+			r.errs.Add(line, "pop %s: service %q: use 1 to %d of a-z, 0-9 and '-'", pop.Name, service, steer.MaxNameBytes)
+			return
+		}
+		state := steer.PoP{Name: pop.Name}
+		err := v.pairs(func(key string, line int, v value) {
+			s, ok := v.text()
+			if key != "state" && key != "drain" || !ok {
+				r.errs.Add(line, "pop %s: service %s: write state: up or down, and drain: PERCENT, not %q", pop.Name, service, key)
+				return
+			}
+			if err := fields[key](&state, s); err != nil {
+				r.errs.Add(line, "pop %s: service %s: %s: %w", pop.Name, service, key, err)
+			}
+		})
+		if err != nil {
+			r.errs.Add(line, "pop %s: service %s %w: write {state: down} or {drain: 30}", pop.Name, service, err)
+			return
+		}
+		*pop = pop.WithService(steer.Service{Name: service, State: state.State, Drain: state.Drain})
+	})
+	if err != nil {
+		r.errs.Add(v.line(), "pop %s: services %w: write {NAME: {state: down}}", pop.Name, err)
+	}
 }
 
 func parseDegrees(s string, to *float64) (err error) {

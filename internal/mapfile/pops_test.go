@@ -15,18 +15,18 @@ func TestPoPFileReadsAlikeAsYAMLAndAsJSON(t *testing.T) {
 	want := []steer.PoP{
 		{Name: "ams1", Lat: 52.3, Lon: 4.9, Drain: 30, Capacity: 100},
 		{Name: "iad2", Lat: 38.9, Lon: -77.4, State: steer.Down},
-		{Name: "sin3"},
+		{Name: "sin3", Services: []steer.Service{{Name: "mail", State: steer.Down}, {Name: "web", Drain: 30}}},
 	}
 	for name, text := range map[string]string{
-		"YAML": "ams1:\n  lat: 52.3\n  lon: 4.9\n  state: up\n  drain: 30%\n  capacity: 100\niad2: {lat: 38.9, lon: -77.4, state: down}\nsin3:\n",
-		"JSON": `{"sin3": {}, "iad2": {"lat": 38.9, "lon": -77.4, "state": "down"}, "ams1": {"lat": 52.3, "lon": 4.9, "drain": 30, "capacity": 100}}`,
+		"YAML": "ams1:\n  lat: 52.3\n  lon: 4.9\n  state: up\n  drain: 30%\n  capacity: 100\niad2: {lat: 38.9, lon: -77.4, state: down}\nsin3: {services: {web: {drain: 30%}, ftp: {state: up}, mail: {state: down}}}\n",
+		"JSON": `{"sin3": {"services": {"mail": {"state": "down"}, "web": {"drain": 30}}}, "iad2": {"lat": 38.9, "lon": -77.4, "state": "down"}, "ams1": {"lat": 52.3, "lon": 4.9, "drain": 30, "capacity": 100}}`,
 	} {
 		table, err := ReadPoPs(strings.NewReader(text), "pops")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if got := slices.Collect(table.All()); !slices.Equal(got, want) {
+		if got := slices.Collect(table.All()); !slices.EqualFunc(got, want, steer.PoP.Equal) {
 			t.Errorf("%s: %+v, want %+v", name, got, want)
 		}
 		var out bytes.Buffer
@@ -34,7 +34,7 @@ func TestPoPFileReadsAlikeAsYAMLAndAsJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		again, err := ReadPoPs(&out, "pops")
-		if err != nil || !slices.Equal(slices.Collect(again.All()), want) {
+		if err != nil || !slices.EqualFunc(slices.Collect(again.All()), want, steer.PoP.Equal) {
 			t.Errorf("%s: does not survive writing: %v", name, err)
 		}
 	}
@@ -43,6 +43,11 @@ func TestPoPFileReadsAlikeAsYAMLAndAsJSON(t *testing.T) {
 func TestPoPFileErrorsNameLineKeyAndRemedy(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", "ams1:\n  lat: 1\n  lon: 1\n  sate: up\n", `p:4: pop ams1: unknown key "sate" (did you mean state?)`},
+		{"unknown key of a service", "ams1:\n  services:\n    web: {lat: 5}\n", `p:3: pop ams1: service web: write state: up or down, and drain: PERCENT, not "lat"`},
+		{"service's name", "ams1:\n  services:\n    We b: {drain: 5}\n", `p:3: pop ams1: service "We b": use 1 to 63`},
+		{"service's drain", "ams1:\n  services: {web: {drain: 500}}\n", "p:1: pop ams1: service web: drain 500 is outside 0..100"},
+		{"service's state", "ams1: {services: {web: {state: off}}}\n", `p:1: pop ams1: service web: state: unknown state "off"`},
+		{"services as a list", "ams1: {services: [web]}\n", "p:1: pop ams1: services is a list: write {NAME: {state: down}}"},
 		{"unknown state", "ams1: {state: dwn}\n", `p:1: pop ams1: state: unknown state "dwn": write up or down (did you mean down?)`},
 		{"latitude", "a:\nams1: {lat: 91, lon: 0}\n", "p:2: pop ams1: lat 91 is outside -90..90"},
 		{"half a position", "ams1: {lat: 52}\n", "p:1: pop ams1: lat and lon go together"},
@@ -82,7 +87,7 @@ func TestPoPFileOverATableKeepsStatesThatItLeavesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []steer.PoP{{Name: "ams1", Drain: 30, Capacity: 9}, {Name: "iad2", State: steer.Down}, {Name: "new"}, {Name: "sin3"}}
-	if got := slices.Collect(table.All()); !slices.Equal(got, want) {
+	if got := slices.Collect(table.All()); !slices.EqualFunc(got, want, steer.PoP.Equal) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
@@ -99,6 +104,7 @@ func TestEmptyPoPTableIsWrittenReadable(t *testing.T) {
 
 func FuzzReadPoPs(f *testing.F) {
 	f.Add([]byte("ams1: {lat: 52.3, lon: 4.9, state: up, drain: 30, capacity: 100}\n"))
+	f.Add([]byte("ams1: {services: {web: {state: down}, mail: {drain: 5}}}\n"))
 	f.Add([]byte(`{"ams1": {"lat": -1e1, "lon": 0, "state": "down"}, "null": null}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		table, err := ReadPoPs(bytes.NewReader(text), "p")
@@ -111,7 +117,7 @@ func FuzzReadPoPs(f *testing.F) {
 		}
 		written := out.String()
 		again, err := ReadPoPs(&out, "p")
-		if err != nil || !slices.Equal(slices.Collect(again.All()), slices.Collect(table.All())) {
+		if err != nil || !slices.EqualFunc(slices.Collect(again.All()), slices.Collect(table.All()), steer.PoP.Equal) {
 			t.Fatalf("%q does not survive: %v\n%s", text, err, written)
 		}
 	})

@@ -42,6 +42,12 @@ func WritePoPs(w io.Writer, t *steer.PoPs) error {
 		if p.Capacity != 0 {
 			fmt.Fprintf(out, "  capacity: %d\n", p.Capacity)
 		}
+		if len(p.Services) > 0 {
+			fmt.Fprint(out, "  services:\n")
+		}
+		for _, s := range p.Services {
+			fmt.Fprintf(out, "    %s: {state: %s, drain: %d}\n", name(s.Name), s.State, s.Drain)
+		}
 	}
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write pops: %w", err)

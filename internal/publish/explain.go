@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/pick"
 	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/store"
 	"github.com/popdns/popdns/internal/zone"
@@ -129,14 +130,14 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*Explanati
 		e.Notes = append(e.Notes, "there is no PoP table: every PoP counts as up")
 	}
 	if q.Name == "" {
-		e.choose(d, pops, func(string) bool { return true })
+		e.choose(&d, pops, "", func(string) bool { return true })
 		return e, nil
 	}
 	return e, e.answer(ctx, r, q, d, pops)
 }
 
-func (e *Explanation) choose(d steer.Decision, pops *steer.PoPs, has func(string) bool) {
-	chosen, passed := d.Explain(pops, has)
+func (e *Explanation) choose(d *steer.Decision, pops *steer.PoPs, service string, has func(string) bool) {
+	chosen, passed := d.Explain(pops, service, has)
 	e.Chosen, e.Passed = chosen, make([]Passed, len(passed))
 	for i, p := range passed {
 		e.Passed[i] = Passed{PoP: p.PoP, Why: p.Why}
@@ -156,7 +157,7 @@ func (e *Explanation) answer(ctx context.Context, r store.Reader, q ExplainQuest
 	if other := z.Value.Steering(q.Name).Map; other != "" && other != q.Map {
 		e.Notes = append(e.Notes, fmt.Sprintf("%s is steered by map %s, not %s", q.Name, other, q.Map))
 	}
-	p := &explainPicker{e: e, d: d, pops: pops}
+	p := &explainPicker{e: e, d: &d, pops: pops}
 	var res zone.Result
 	z.Value.Lookup(zone.Question{Name: q.Name, Type: q.Type}, p, &res)
 	var msg dns.Msg
@@ -184,27 +185,20 @@ func (e *Explanation) answer(ctx context.Context, r store.Reader, q ExplainQuest
 // explainPicker chooses as popmap does, and writes the first choice into an Explanation.
 type explainPicker struct {
 	e       *Explanation
-	d       steer.Decision
+	d       *steer.Decision
 	pops    *steer.PoPs
 	asked   bool
 	variant string
 }
 
 // Pick implements zone.Picker.
-func (p *explainPicker) Pick(_ zone.Steering, v zone.Variants, hasDefault bool) int {
-	has := func(pop string) bool { return v.Index(pop) >= 0 }
-	pop, ok := p.d.Choose(p.pops, has)
-	if !ok && !hasDefault {
-		pop, ok = p.d.LastResort(has)
-	}
+func (p *explainPicker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) zone.Choice {
+	picked := pick.Pick(p.d, p.pops, &s, v, hasDefault)
 	if !p.asked {
-		p.asked, p.variant = true, pop
-		p.e.choose(p.d, p.pops, has)
+		p.asked, p.variant = true, picked.PoP
+		p.e.choose(p.d, p.pops, s.Service, pick.Has(&s, v))
 	}
-	if !ok {
-		return -1
-	}
-	return v.Index(pop)
+	return picked.Choice
 }
 
 // zoneOf finds the published zone with the longest origin above the name.

@@ -56,15 +56,22 @@ func ReadZone(src Source, format Format, origin zone.Name, pops *steer.PoPs, pro
 		return parse()
 	}
 	known := func(name string) bool { _, ok := pops.Get(name); return ok }
-	s, err := parse(zonefile.WithPoPs(known, popNames(pops)))
+	s, err := parse(zonefile.WithPoPs(known, popNames(pops)), zonefile.WithEvenPoPs())
 	if err == nil {
 		return s, nil
 	}
-	// Whether unknown PoPs are all that is wrong shows when every PoP is known.
-	if _, other := parse(); other != nil {
+	// Whether steering is all that is wrong shows when nothing is asked of it.
+	even, other := parse()
+	if other != nil {
 		return nil, err
 	}
-	return nil, &GuardError{What: "zone " + origin.String(), Findings: []string{unknownPoPsZone}, Lines: strings.TrimRight(err.Error(), "\n")}
+	g := &GuardError{What: "zone " + origin.String(), Lines: strings.TrimRight(err.Error(), "\n")}
+	if len(unknownPoPs(pops, even.PoPs())) > 0 {
+		g.Findings = append(g.Findings, unknownPoPsZone)
+	} else {
+		g.Findings = append(g.Findings, unevenZone)
+	}
+	return nil, g
 }
 
 // ReadMap reads a map file and gives the map its name. PoPs that the table, if not nil, does not have are refused as in ReadZone.

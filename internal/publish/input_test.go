@@ -51,7 +51,10 @@ func TestReadZoneReportsAnInputThatCantBeOpened(t *testing.T) {
 }
 
 func TestReadPoPsKeepsADrainThatTheFileSaysNothingOf(t *testing.T) {
-	cur, err := steer.NewPoPs(1, []steer.PoP{{Name: "ams1", State: steer.Down, Drain: 30}, {Name: "iad2", Drain: 30}})
+	cur, err := steer.NewPoPs(1, []steer.PoP{
+		{Name: "ams1", State: steer.Down, Drain: 30, Services: []steer.Service{{Name: "web", State: steer.Down}}},
+		{Name: "iad2", Drain: 30},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,9 +63,9 @@ func TestReadPoPsKeepsADrainThatTheFileSaysNothingOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]steer.PoP{
-		"ams1": {Name: "ams1", State: steer.Down, Drain: 30, Capacity: 5}, "iad2": {Name: "iad2"}, "sin1": {Name: "sin1"},
+		"ams1": {Name: "ams1", State: steer.Down, Drain: 30, Capacity: 5, Services: []steer.Service{{Name: "web", State: steer.Down}}}, "iad2": {Name: "iad2"}, "sin1": {Name: "sin1"},
 	} {
-		if pop, _ := got.Get(name); pop != want {
+		if pop, _ := got.Get(name); !pop.Equal(want) {
 			t.Errorf("%s: %+v, want %+v", name, pop, want)
 		}
 	}

@@ -205,6 +205,15 @@ type PoPView struct {
 	Lat      float64 `json:"lat"`
 	Lon      float64 `json:"lon"`
 	Capacity int64   `json:"capacity"`
+	// Services are those that are down or drained.
+	Services []ServiceView `json:"services,omitempty"`
+}
+
+// A ServiceView is one service of a PoP.
+type ServiceView struct {
+	Name  string `json:"name"`
+	State string `json:"state"`
+	Drain int    `json:"drain"` // percent
 }
 
 // ListPoPs reads the PoP table.
@@ -218,7 +227,11 @@ func ListPoPs(ctx context.Context, r store.Reader) (*PoPsView, error) {
 	}
 	out := &PoPsView{Serial: t.Serial(), PoPs: []PoPView{}}
 	for p := range t.All() {
-		out.PoPs = append(out.PoPs, PoPView{p.Name, p.State.String(), p.Drain, p.Lat, p.Lon, p.Capacity})
+		v := PoPView{Name: p.Name, State: p.State.String(), Drain: p.Drain, Lat: p.Lat, Lon: p.Lon, Capacity: p.Capacity}
+		for _, s := range p.Services {
+			v.Services = append(v.Services, ServiceView{s.Name, s.State.String(), s.Drain})
+		}
+		out.PoPs = append(out.PoPs, v)
 	}
 	return out, nil
 }

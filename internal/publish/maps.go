@@ -200,7 +200,10 @@ func (p *MapPlan) compareRows(cur, next *steer.Map) {
 func mapPoPs(m *steer.Map) []string {
 	var names []string
 	for list := range m.Lists() {
-		names = append(names, list...)
+		for _, entry := range list {
+			name, _ := steer.SplitEntry(entry)
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/steer"
@@ -34,6 +35,25 @@ func (p *Publisher) DrainPoP(ctx context.Context, name string, percent int) (*Po
 // SetPoPState takes the PoP out of service or puts it back. A drain stays as it is.
 func (p *Publisher) SetPoPState(ctx context.Context, name string, state steer.State) (*PoPsReceipt, error) {
 	return p.editPoP(ctx, name, func(pop *steer.PoP) { pop.State = state })
+}
+
+// DrainService is DrainPoP for one service of the PoP: for the names that are marked with it.
+func (p *Publisher) DrainService(ctx context.Context, name, service string, percent int) (*PoPsReceipt, error) {
+	return p.editService(ctx, name, service, func(s *steer.Service) { s.Drain = percent })
+}
+
+// SetServiceState is SetPoPState for one service of the PoP.
+func (p *Publisher) SetServiceState(ctx context.Context, name, service string, state steer.State) (*PoPsReceipt, error) {
+	return p.editService(ctx, name, service, func(s *steer.Service) { s.State = state })
+}
+
+func (p *Publisher) editService(ctx context.Context, name, service string, edit func(*steer.Service)) (*PoPsReceipt, error) {
+	return p.editPoP(ctx, name, func(pop *steer.PoP) {
+		s := steer.Service{Name: service}
+		s.State, s.Drain = pop.ServiceState(service)
+		edit(&s)
+		*pop = pop.WithService(s)
+	})
 }
 
 func (p *Publisher) editPoP(ctx context.Context, name string, edit func(*steer.PoP)) (*PoPsReceipt, error) {
@@ -91,7 +111,7 @@ func (r *PoPsReceipt) compare(cur, next *steer.PoPs) {
 		case !ok:
 			r.Added = append(r.Added, pop.Name)
 			r.lines = append(r.lines, "+"+pop.Name)
-		case old != pop:
+		case !old.Equal(pop):
 			r.Edited = append(r.Edited, pop.Name)
 			r.lines = append(r.lines, popChange(old, pop))
 		}
@@ -162,5 +182,26 @@ func popChange(old, now steer.PoP) string {
 	if old.Capacity != now.Capacity {
 		s += fmt.Sprintf(" capacity %d→%d", old.Capacity, now.Capacity)
 	}
-	return s
+	return s + servicesChange(old, now)
+}
+
+// servicesChange names the services whose states differ.
+func servicesChange(old, now steer.PoP) string {
+	names := make([]string, 0, len(old.Services)+len(now.Services))
+	for _, service := range slices.Concat(old.Services, now.Services) {
+		names = append(names, service.Name)
+	}
+	slices.Sort(names)
+	var s strings.Builder
+	for _, name := range slices.Compact(names) {
+		wasState, wasDrain := old.ServiceState(name)
+		state, drain := now.ServiceState(name)
+		if wasState != state {
+			fmt.Fprintf(&s, " %s %s→%s", name, wasState, state)
+		}
+		if wasDrain != drain {
+			fmt.Fprintf(&s, " %s drain %d%%→%d%%", name, wasDrain, drain)
+		}
+	}
+	return s.String()
 }

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/popdns/popdns/internal/steer"
+	"github.com/popdns/popdns/internal/zone"
 )
 
 func TestUnknownPoPsAreRefusedOnlyWhenThereIsATable(t *testing.T) {
@@ -47,18 +49,76 @@ func TestUnknownPoPsAreRefusedOnlyWhenThereIsATable(t *testing.T) {
 	}
 }
 
-func TestWarningsNameMapsThatDontExistAndPoPsOfUnevenTypes(t *testing.T) {
+func TestGuardsNameMapsThatDontExistAndPoPsOfUnevenTypes(t *testing.T) {
 	s := newStore(t)
 	z := zoneOfText(t, 1,
 		"even A 192.0.2.1 ;@ pop=ams1 map=nomap", "even A 192.0.2.2 ;@ pop=iad2",
 		"uneven A 192.0.2.1 ;@ pop=ams1", "uneven AAAA 2001:db8::1 ;@ pop=ams1", "uneven A 192.0.2.2 ;@ pop=iad2", "uneven A 192.0.2.3")
 	plan, err := New(s, Options{}).PlanZone(t.Context(), z)
-	want := []string{
-		"map nomap does not exist: names that use it get their default variant",
-		"uneven.example.org.: PoP ams1 has A, AAAA, PoP iad2 has A: clients of one get other PoPs' addresses for the rest",
+	warned := []string{"map nomap does not exist: names that use it get their default variant"}
+	refusals := []string{"uneven.example.org.: PoP ams1 has A, AAAA, PoP iad2 has A: clients of one get other PoPs' addresses for the rest"}
+	if err != nil || !slices.Equal(plan.Warnings, warned) || !slices.Equal(plan.Refused, refusals) {
+		t.Errorf("got  %q and %q, %v\nwant %q and %q", plan.Warnings, plan.Refused, err, warned, refusals)
 	}
-	if err != nil || !slices.Equal(plan.Warnings, want) {
-		t.Errorf("got  %q, %v\nwant %q", plan.Warnings, err, want)
+	if _, err := New(s, Options{}).PublishZone(t.Context(), z); !refused(err) {
+		t.Errorf("publish: %v", err)
+	}
+	if _, err := New(s, Options{Force: true}).PublishZone(t.Context(), z); err != nil {
+		t.Errorf("forced: %v", err)
+	}
+}
+
+func TestUnevenPoPsOfAFileAreRefusedWithTheirLines(t *testing.T) {
+	pops, err := steer.NewPoPs(1, []steer.PoP{{Name: "ams1"}, {Name: "iad2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := textSource("@ 60 SOA ns h 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.53\n" +
+		"www 60 A 192.0.2.1 ;@ pop=ams1\nwww 60 A 192.0.2.2 ;@ pop=iad2\nwww 60 AAAA ::1 ;@ pop=iad2\nwww 60 AAAA ::2\n")
+	_, err = ReadZone(src, RFC1035, zone.MustParseName("example.org"), pops, nil)
+	guard, ok := errors.AsType[*GuardError](err)
+	want := src.Name + ":6: www.example.org. has AAAA at one PoP and not at ams1: its clients would get another PoP's (add it for ams1, or remove it)"
+	if !ok || guard.Lines != want {
+		t.Errorf("got %v, lines %q\nwant %q", err, guard.Lines, want)
+	}
+	if _, err = ReadZone(src, RFC1035, zone.MustParseName("example.org"), nil, nil); err != nil {
+		t.Errorf("nothing asked of steering: %v", err)
+	}
+}
+
+func TestNamesWithoutADefaultVariantThatAListLeavesOutAreRefused(t *testing.T) {
+	s := newStore(t)
+	mustApply(t, s, "ams1", "iad2", "sin1")
+	m, err := ReadMap(textSource("default: [iad2, ams1]\nnets:\n  192.0.2.0/24: [sin1]\n  198.51.100.0/24: [sin1*3, ams1*1]\n"), "edge", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(s, Options{}).PublishMap(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	variants := func(name, marks string) []string {
+		return []string{name + " A 192.0.2.1 ;@ pop=ams1" + marks, name + " A 192.0.2.2 ;@ pop=iad2", name + " A 192.0.2.3 ;@ pop=sin1"}
+	}
+	for _, tc := range []struct {
+		what    string
+		records []string
+		want    string // "" for nothing refused
+	}{
+		{"a variant for each list", variants("www", " map=edge"), ""},
+		{"a default variant", []string{"www A 192.0.2.1 ;@ pop=ams1 map=edge", "www A 192.0.2.2"}, ""},
+		{"another map", variants("www", " map=other")[:2], ""},
+		{"the server's map", variants("www", "")[:2], ""},
+		{"a list without any PoP", variants("www", " map=edge")[:2],
+			"www.example.org.: A has no default variant, and map edge has the list [sin1] without any of its PoPs: add a default variant"},
+		{"a PoP that may not answer", variants("www", " map=edge pops=ams1,iad2"),
+			"www.example.org.: A has no default variant, and map edge has the list [sin1] without any of its PoPs: add a default variant"},
+		{"the apex's map", append([]string{"@ TXT x ;@ map=edge"}, variants("www", "")[:2]...),
+			"www.example.org.: A has no default variant, and map edge has the list [sin1] without any of its PoPs: add a default variant"},
+	} {
+		plan, err := New(s, Options{}).PlanZone(t.Context(), zoneOfText(t, 1, tc.records...))
+		if err != nil || strings.Join(plan.Refused, "\n") != tc.want {
+			t.Errorf("%s: got %q, %v, want %q", tc.what, plan.Refused, err, tc.want)
+		}
 	}
 }
 
@@ -68,7 +128,7 @@ func TestUnevenTypesAreWarnedOfTenTimesAtMost(t *testing.T) {
 		records = append(records, fmt.Sprintf("n%d A 192.0.2.1 ;@ pop=ams1", i), fmt.Sprintf("n%d AAAA 2001:db8::1 ;@ pop=iad2", i))
 	}
 	got := unevenVariants(zoneOfText(t, 1, records...))
-	if len(got) != maxUneven+1 || got[maxUneven] != "… and 5 more names whose PoPs have different types" {
+	if len(got) != maxNamed+1 || got[maxNamed] != "… and 5 more names whose PoPs have different types" {
 		t.Errorf("got %d warnings, the last %q", len(got), got[len(got)-1])
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/popdns/popdns/internal/zone"
+	"github.com/popdns/popdns/internal/zonefile"
 )
 
 // RRset is an RRset for people and JSON: names, types and rdata in presentation form.
@@ -79,36 +80,38 @@ func mark(pop string, weight uint32) string {
 
 // Steering is an owner's steering settings for people and JSON.
 type Steering struct {
-	Map     string `json:"map,omitempty"`
-	Answers int    `json:"answers,omitempty"`
-	Choose  string `json:"choose,omitempty"` // "weighted", or "" for all
+	Map     string   `json:"map,omitempty"`
+	Answers int      `json:"answers,omitempty"`
+	Choose  string   `json:"choose,omitempty"` // "weighted", "sticky", or "" for all
+	PoPs    []string `json:"pops,omitempty"`   // that may answer, nil for all
+	Service string   `json:"service,omitempty"`
+	AllDown string   `json:"alldown,omitempty"` // "all", "none", or "" for last-resort
+	DownTTL uint32   `json:"downttl,omitempty"` // seconds
+
+	text string
 }
 
 // ViewSteering returns the presentation form of s.
 func ViewSteering(s zone.Steering) Steering {
-	v := Steering{Map: s.Map, Answers: s.Answers}
-	if s.Choose == zone.ChooseWeighted {
-		v.Choose = "weighted"
+	v := Steering{Map: s.Map, Answers: s.Answers, Service: s.Service, DownTTL: s.DownTTL, text: strings.Join(zonefile.Settings(s), " ")}
+	if s.Choose != zone.ChooseAll {
+		v.Choose = s.Choose.String()
+	}
+	if s.AllDown != zone.AllDownLastResort {
+		v.AllDown = s.AllDown.String()
+	}
+	if s.PoPs != "" {
+		v.PoPs = strings.Split(s.PoPs, ",")
 	}
 	return v
 }
 
 // String returns the settings as a zone file's comment has them, "(none)" for the zero value.
 func (v Steering) String() string {
-	var parts []string
-	if v.Map != "" {
-		parts = append(parts, "map="+v.Map)
-	}
-	if v.Answers != 0 {
-		parts = append(parts, fmt.Sprintf("answers=%d", v.Answers))
-	}
-	if v.Choose != "" {
-		parts = append(parts, "choose="+v.Choose)
-	}
-	if parts == nil {
+	if v.text == "" {
 		return "(none)"
 	}
-	return strings.Join(parts, " ")
+	return v.text
 }
 
 // TypeName returns the mnemonic of an RR type, TYPE12345 for one without (RFC 3597 5).

@@ -1,13 +1,11 @@
 package publish
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
+	"iter"
 	"slices"
-
-	"github.com/miekg/dns"
+	"strings"
 
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/steer"
@@ -19,6 +17,8 @@ import (
 type surroundings struct {
 	pops *steer.PoPs // nil: no table, so any PoP may be named
 	maps []string
+
+	lists func(mapName string) [][]string // the distinct lists of a map, nil when it can't be read
 }
 
 func readSurroundings(ctx context.Context, r store.Reader) (surroundings, error) {
@@ -30,12 +30,24 @@ func readSurroundings(ctx context.Context, r store.Reader) (surroundings, error)
 	if err != nil {
 		return surroundings{}, err
 	}
-	return surroundings{pops: pops, maps: names}, nil
+	read := map[string][][]string{}
+	lists := func(name string) [][]string {
+		if _, ok := read[name]; !ok && slices.Contains(names, name) {
+			read[name] = nil
+			// A map that can't be read holds up nobody's zone: whoever publishes it next is told.
+			if v, err := load(ctx, r, MapRef(name)); err == nil && v != nil {
+				read[name] = slices.Collect(v.Value.Lists())
+			}
+		}
+		return read[name]
+	}
+	return surroundings{pops: pops, maps: names, lists: lists}, nil
 }
 
 // What the guards say of PoPs that are not in the table.
 const (
 	unknownPoPsZone = "has variants for PoPs that the PoP table does not have"
+	unevenZone      = "has names whose PoPs have different types"
 	unknownPoPsMap  = "names PoPs that the PoP table does not have"
 )
 
@@ -57,7 +69,8 @@ func guardZone(p *Plan, cur, next *zone.Snapshot, around surroundings) {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("map %s does not exist: names that use it get their default variant", name))
 		}
 	}
-	p.Warnings = append(p.Warnings, unevenVariants(next)...)
+	p.Refused = append(p.Refused, unevenVariants(next)...)
+	p.Refused = append(p.Refused, endlessLists(next, around.lists)...)
 }
 
 // guardRecord looks only at the variant of key: what was wrong with the rest of the zone before must not hold up an urgent change, nor a single change
@@ -72,24 +85,11 @@ func guardRecord(key zone.Key) guard {
 			p.Refused = append(p.Refused, unknownPoPsZone+": "+listed(unknown))
 		}
 		if set.PoP != "" {
-			if w := unevenAddresses(next, key.Owner); w != "" {
-				p.Warnings = append(p.Warnings, w)
+			if u, ok := next.UnevenAt(key.Owner); ok { // on the way to even, perhaps
+				p.Warnings = append(p.Warnings, uneven(u))
 			}
 		}
 	}
-}
-
-// unevenAddresses is unevenVariants for one owner and the types that clients ask for together.
-func unevenAddresses(s *zone.Snapshot, owner zone.Name) string {
-	o := ownerVariants{owner: owner}
-	for _, typ := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS} {
-		for _, pop := range s.PoPs() {
-			if set, ok := s.Get(zone.Key{Owner: owner, Type: typ, PoP: pop}); ok {
-				o.add(set)
-			}
-		}
-	}
-	return o.uneven()
 }
 
 // unknownPoPs returns the names that the table does not have; without a table every name is known.
@@ -106,67 +106,76 @@ func unknownPoPs(pops *steer.PoPs, names []string) []string {
 	return unknown
 }
 
-// maxUneven bounds the warnings of unevenVariants.
-const maxUneven = 10
+// maxNamed bounds how many names one kind of finding lists.
+const maxNamed = 10
 
-// unevenVariants warns of owners whose PoPs have different types: a client of the PoP that lacks one is sent to different PoPs for, say, A and AAAA, and
-// a cache may keep one PoP's "no such data" beside another PoP's address.
+// unevenVariants tells of owners whose PoPs have different types.
 func unevenVariants(s *zone.Snapshot) []string {
-	var out []string
-	more := 0
-	report := func(o ownerVariants) {
-		w := o.uneven()
-		switch {
-		case w == "":
-		case len(out) < maxUneven:
-			out = append(out, w)
-		default:
-			more++
+	return firstNamed(func(yield func(string) bool) {
+		for u := range s.Uneven() {
+			if !yield(uneven(u)) {
+				return
+			}
 		}
-	}
-	var o ownerVariants
-	for set := range s.RRsets() {
-		if set.Owner != o.owner {
-			report(o)
-			o = ownerVariants{owner: set.Owner}
+	}, "names whose PoPs have different types")
+}
+
+// uneven says what a client of one of the PoPs gets.
+func uneven(u zone.Uneven) string {
+	return fmt.Sprintf("%s: PoP %s has %s, PoP %s has %s: clients of one get other PoPs' addresses for the rest",
+		u.Owner, u.PoPs[0], typeNames(u.Types[0]), u.PoPs[1], typeNames(u.Types[1]))
+}
+
+// endlessLists tells of names without a default variant whose map has a list that none of their PoPs is in: its clients would get any PoP's answer.
+func endlessLists(s *zone.Snapshot, lists func(mapName string) [][]string) []string {
+	seen := map[string]string{} // by map and PoPs: many names are alike
+	return firstNamed(func(yield func(string) bool) {
+		for b := range s.Bare() {
+			key := b.Map + " " + strings.Join(b.PoPs, ",")
+			uncovered, known := seen[key]
+			if !known {
+				uncovered = uncoveredList(lists(b.Map), b.PoPs)
+				seen[key] = uncovered
+			}
+			if uncovered == "" {
+				continue
+			}
+			if !yield(fmt.Sprintf("%s: %s has no default variant, and map %s has the list [%s] without any of its PoPs: add a default variant",
+				b.Owner, TypeName(b.Type), b.Map, uncovered)) {
+				return
+			}
 		}
-		o.add(set)
-	}
-	report(o)
-	if more > 0 {
-		out = append(out, fmt.Sprintf("… and %d more names whose PoPs have different types", more))
-	}
-	return out
+	}, "names without a default variant that a list of their map leaves uncovered")
 }
 
-// ownerVariants gathers the types that each PoP has at one owner.
-type ownerVariants struct {
-	owner zone.Name
-	types map[string][]uint16 // by PoP; nil for an owner that isn't steered
-}
-
-func (o *ownerVariants) add(set zone.RRset) {
-	// Signatures come and go with what they cover.
-	if set.PoP == "" || set.Type == dns.TypeRRSIG {
-		return
-	}
-	if o.types == nil {
-		o.types = map[string][]uint16{}
-	}
-	o.types[set.PoP] = append(o.types[set.PoP], set.Type)
-}
-
-// uneven names the first two PoPs with different types, or returns "".
-func (o ownerVariants) uneven() string {
-	pops := slices.Sorted(maps.Keys(o.types))
-	for _, pop := range pops {
-		first, this := o.types[pops[0]], o.types[pop]
-		if slices.CompareFunc(first, this, cmp.Compare) != 0 {
-			return fmt.Sprintf("%s: PoP %s has %s, PoP %s has %s: clients of one get other PoPs' addresses for the rest",
-				o.owner, pops[0], typeNames(first), pop, typeNames(this))
+// uncoveredList is the first list without any of the PoPs, "" if there is none.
+func uncoveredList(lists [][]string, pops []string) string {
+	for _, list := range lists {
+		if !slices.ContainsFunc(list, func(entry string) bool {
+			name, _ := steer.SplitEntry(entry)
+			return slices.Contains(pops, name)
+		}) {
+			return strings.Join(list, ", ")
 		}
 	}
 	return ""
+}
+
+// firstNamed collects the first findings and counts the rest.
+func firstNamed(findings iter.Seq[string], what string) []string {
+	var out []string
+	more := 0
+	for f := range findings {
+		if len(out) < maxNamed {
+			out = append(out, f)
+		} else {
+			more++
+		}
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("… and %d more %s", more, what))
+	}
+	return out
 }
 
 func typeNames(types []uint16) string {

@@ -76,7 +76,7 @@ func BenchmarkDecideAndChoose(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		a := addrs[i&(1<<16-1)]
 		d := m.Decide(Client{Resolver: a, ECS: netip.PrefixFrom(a, 24), HasECS: true})
-		d.Choose(pops, has)
+		d.Choose(pops, "", has)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -15,6 +16,11 @@ func decision(block string, list ...string) Decision {
 
 func hasOnly(names ...string) func(string) bool {
 	return func(name string) bool { return slices.Contains(names, name) }
+}
+
+func choice(m *Map, c Client, pops *PoPs, has func(string) bool) string {
+	d := m.Decide(c)
+	return d.Choose(pops, "", has).PoP
 }
 
 func TestChooseTakesTheFirstHealthyPoPThatHasAVariant(t *testing.T) {
@@ -30,36 +36,37 @@ func TestChooseTakesTheFirstHealthyPoPThatHasAVariant(t *testing.T) {
 		chosen string
 		passed []Passed
 		last   string
+		away   bool
 	}{
 		{
 			"past the unhealthy", pops, []string{"down1", "drained1", "nowhere", "ams1", "iad2"}, "ams1",
-			[]Passed{{"down1", "down"}, {"drained1", "drained by 100%, which includes 203.0.113.0/24"}, {"nowhere", "not in the pop table"}}, "down1",
+			[]Passed{{"down1", "down"}, {"drained1", "drained by 100%, which includes 203.0.113.0/24"}, {"nowhere", "not in the pop table"}}, "down1", true,
 		},
 		{
 			"past one without a variant", pops, []string{"iad2"}, "iad2",
-			[]Passed{{"down1", "down"}, {"drained1", "drained by 100%, which includes 203.0.113.0/24"}, {"nowhere", "not in the pop table"}, {"ams1", "no variant"}}, "iad2",
+			[]Passed{{"down1", "down"}, {"drained1", "drained by 100%, which includes 203.0.113.0/24"}, {"nowhere", "not in the pop table"}, {"ams1", "no variant"}}, "iad2", false,
 		},
 		{
 			"nobody healthy", pops, []string{"drained1"}, "",
-			[]Passed{{"down1", "down"}, {"drained1", "drained by 100%, which includes 203.0.113.0/24"}, {"nowhere", "not in the pop table"}, {"ams1", "no variant"}, {"iad2", "no variant"}}, "drained1",
+			[]Passed{{"down1", "down"}, {"drained1", "drained by 100%, which includes 203.0.113.0/24"}, {"nowhere", "not in the pop table"}, {"ams1", "no variant"}, {"iad2", "no variant"}}, "drained1", true,
 		},
-		{"no table yet", nil, []string{"down1", "iad2"}, "down1", nil, "down1"},
+		{"no table yet", nil, []string{"down1", "iad2"}, "down1", nil, "down1", false},
 		{
 			"no variant of any", nil, []string{"elsewhere"}, "",
-			[]Passed{{"down1", "no variant"}, {"drained1", "no variant"}, {"nowhere", "no variant"}, {"ams1", "no variant"}, {"iad2", "no variant"}}, "",
+			[]Passed{{"down1", "no variant"}, {"drained1", "no variant"}, {"nowhere", "no variant"}, {"ams1", "no variant"}, {"iad2", "no variant"}}, "", false,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			has := hasOnly(c.has...)
-			if pop, ok := d.Choose(c.pops, has); pop != c.chosen || ok != (c.chosen != "") {
-				t.Errorf("chose %q, %v, want %q", pop, ok, c.chosen)
+			if got := d.Choose(c.pops, "", has); got.PoP != c.chosen || got.Away != c.away {
+				t.Errorf("chose %+v, want %q, away %v", got, c.chosen, c.away)
 			}
-			chosen, passed := d.Explain(c.pops, has)
+			chosen, passed := d.Explain(c.pops, "", has)
 			if chosen != c.chosen || !slices.Equal(passed, c.passed) {
 				t.Errorf("explained %q %v\nwant %q %v", chosen, passed, c.chosen, c.passed)
 			}
-			if pop, ok := d.LastResort(has); pop != c.last || ok != (c.last != "") {
-				t.Errorf("last resort %q, %v, want %q", pop, ok, c.last)
+			if got := d.Choose(nil, "", has); got.PoP != c.last || got.Away {
+				t.Errorf("as if all were up: %+v, want %q", got, c.last)
 			}
 		})
 	}
@@ -140,25 +147,127 @@ func TestDrainOfAResolverMovesItsSubnetAndOfAnECSClientItsScope(t *testing.T) {
 	moved := 0
 	for range 2000 {
 		a := [4]byte{byte(1 + r.IntN(9)), byte(r.Uint32()), byte(r.Uint32()), 0}
-		_, first := m.Decide(Client{Resolver: netip.AddrFrom4(a)}).Choose(pops, has)
-		if !first {
+		first := choice(m, Client{Resolver: netip.AddrFrom4(a)}, pops, has)
+		if first == "" {
 			moved++
 		}
 		a[3] = byte(r.Uint32())
-		if _, second := m.Decide(Client{Resolver: netip.AddrFrom4(a)}).Choose(pops, has); second != first {
+		if second := choice(m, Client{Resolver: netip.AddrFrom4(a)}, pops, has); second != first {
 			t.Fatalf("seed %d: resolvers of %v's /24 differ", seed, a)
 		}
 	}
 	if moved < 850 || moved > 1150 {
 		t.Errorf("seed %d: a drain of half moves %d of 2000 resolver subnets that share a leaf", seed, moved)
 	}
-	want, _ := m.Decide(Client{Resolver: netip.MustParseAddr("9.9.9.9"), ECS: netip.MustParsePrefix("44.1.2.0/24"), HasECS: true}).Choose(pops, has)
+	want := choice(m, Client{Resolver: netip.MustParseAddr("9.9.9.9"), ECS: netip.MustParsePrefix("44.1.2.0/24"), HasECS: true}, pops, has)
 	for range 200 {
 		c := Client{Resolver: netip.AddrFrom4([4]byte{9, byte(r.Uint32()), 1, 1}), HasECS: true}
 		c.ECS = netip.PrefixFrom(netip.AddrFrom4([4]byte{44, byte(r.Uint32()), byte(r.Uint32()), 0}), 24)
-		if got, _ := m.Decide(c).Choose(pops, has); got != want {
+		if got := choice(m, c, pops, has); got != want {
 			t.Fatalf("seed %d: %s in scope 44.0.0.0/8 gets %q, another got %q", seed, c.ECS, got, want)
 		}
+	}
+}
+
+func TestStateOfAServiceConcernsItsNamesAlone(t *testing.T) {
+	pops, err := NewPoPs(1, []PoP{
+		{Name: "ams1", Services: []Service{{"mail", Up, 100}, {"web", Down, 0}}},
+		{Name: "iad2", State: Down, Services: []Service{{"dns", Up, 10}}},
+		{Name: "sin1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := decision("203.0.113.0/24", "ams1", "iad2", "sin1")
+	for service, want := range map[string]Choice{
+		"":     {"ams1", false},
+		"ftp":  {"ams1", false},
+		"web":  {"sin1", true},
+		"mail": {"sin1", true},
+		"dns":  {"ams1", false},
+	} {
+		if got := d.Choose(pops, service, func(string) bool { return true }); got != want {
+			t.Errorf("service %q: %+v, want %+v", service, got, want)
+		}
+	}
+	_, passed := d.Explain(pops, "web", func(string) bool { return true })
+	if want := []Passed{{"ams1", "service web is down"}, {"iad2", "down"}}; !slices.Equal(passed, want) {
+		t.Errorf("explained %v, want %v", passed, want)
+	}
+	// The worse of both drains counts, as one: a service's drain never adds to the PoP's.
+	both, _ := NewPoPs(1, []PoP{{Name: "ams1", Drain: 40, Services: []Service{{"web", Up, 30}}}, {Name: "sin1"}})
+	site, _ := NewPoPs(1, []PoP{{Name: "ams1", Drain: 40}, {Name: "sin1"}})
+	for i := range 1000 {
+		d := decision(netip.PrefixFrom(netip.AddrFrom4([4]byte{44, byte(i >> 8), byte(i), 0}), 24).String(), "ams1", "sin1")
+		if a, b := d.Choose(both, "web", hasOnly("ams1", "sin1")), d.Choose(site, "web", hasOnly("ams1", "sin1")); a != b {
+			t.Fatalf("%s: %+v with the service's drain, %+v without", d.Block, a, b)
+		}
+	}
+}
+
+// TestSharesFollowTheWeightsAndMoveNoMoreThanTheyMust walks a group through drains, outages and new weights.
+func TestSharesFollowTheWeightsAndMoveNoMoreThanTheyMust(t *testing.T) {
+	const blocks = 20_000
+	all := hasOnly("ams1", "ams2", "ams3", "iad2")
+	choose := func(i int, pops *PoPs, list ...string) Choice {
+		d := decision(netip.PrefixFrom(netip.AddrFrom4([4]byte{44, byte(i >> 8), byte(i), 0}), 24).String(), list...)
+		return d.Choose(pops, "", all)
+	}
+	table := func(pops ...PoP) *PoPs {
+		p, err := NewPoPs(1, pops)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	up := table(PoP{Name: "ams1"}, PoP{Name: "ams2"}, PoP{Name: "ams3"}, PoP{Name: "iad2"})
+	down := up.With(PoP{Name: "ams3", State: Down})
+	half := up.With(PoP{Name: "ams3", Drain: 50})
+	none := down.With(PoP{Name: "ams1", State: Down}).With(PoP{Name: "ams2", State: Down})
+	list := []string{"ams1*1", "ams2*2", "ams3*5", "iad2"}
+	count := map[string]int{}
+	halved := 0
+	for i := range blocks {
+		was := choose(i, up, list...)
+		count[was.PoP]++
+		if was.Away {
+			t.Fatal("all are up, and yet a PoP is away")
+		}
+		if is := choose(i, down, list...); (is.PoP != was.PoP) != (was.PoP == "ams3") || is.Away != (was.PoP == "ams3") || is.PoP == "iad2" {
+			t.Fatalf("block %d: %+v, with ams3 down %+v", i, was, is)
+		}
+		switch is := choose(i, half, list...); {
+		case was.PoP != "ams3" && is != was:
+			t.Fatalf("block %d of %s moved to %s when ams3 was drained", i, was.PoP, is.PoP)
+		case is.PoP == "ams3":
+			halved++
+		}
+		if is := choose(i, none, list...); is.PoP != "iad2" || !is.Away {
+			t.Fatalf("block %d: with the group down %+v, want iad2", i, is)
+		}
+		if is := choose(i, up, "ams1*1", "ams2*4", "ams3*5", "iad2"); is.PoP != was.PoP && is.PoP != "ams2" {
+			t.Fatalf("block %d moved from %s to %s when ams2's weight grew", i, was.PoP, is.PoP)
+		}
+	}
+	for name, p := range map[string]float64{"ams1": 1. / 8, "ams2": 2. / 8, "ams3": 5. / 8, "iad2": 0} {
+		if share := float64(count[name]) / blocks; math.Abs(share-p) > 5*math.Sqrt(p*(1-p)/blocks) {
+			t.Errorf("%s has %.4f of the blocks, want %.4f", name, share, p)
+		}
+	}
+	// Drains pick their blocks independently of shares: half of ams3's move, not half of all.
+	if share := float64(halved) / float64(count["ams3"]); share < 0.47 || share > 0.53 {
+		t.Errorf("a drain of half leaves %.3f of ams3's share", share)
+	}
+}
+
+func TestListEntriesWithFaultyWeightsAreRefused(t *testing.T) {
+	for _, list := range []string{"a*", "a*0", "a*01", "a*+1", "a*-1", "a*65536", "a*1*2", "*3", "a*x", "a*3,a", "a*3,a*4"} {
+		if err := CheckList(strings.Split(list, ",")); err == nil {
+			t.Errorf("%s was accepted", list)
+		}
+	}
+	if err := CheckList([]string{"a*1", "b*65535", "c"}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -170,7 +279,7 @@ func TestScopeDoesNotDependOnPoPStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	// With b down both lists lead to a, yet the answer stays apart from its neighbours': b comes back without a stale cache.
-	if pop, _ := d.Choose(pops, hasOnly("a", "b")); pop != "a" || d.Scope != 16 {
+	if pop := d.Choose(pops, "", hasOnly("a", "b")).PoP; pop != "a" || d.Scope != 16 {
 		t.Errorf("chose %s with scope %d, want a and 16", pop, d.Scope)
 	}
 }
@@ -191,6 +300,14 @@ func TestNewPoPsRefusesWhatIsOutOfBounds(t *testing.T) {
 		"state":        {{Name: "a", State: 2}},
 		"twice":        {{Name: "a"}, {Name: "a"}},
 		"far too many": make([]PoP, MaxPoPs+1),
+
+		"service twice":         {{Name: "a", Services: []Service{{"web", Down, 0}, {"web", Up, 5}}}},
+		"services out of order": {{Name: "a", Services: []Service{{"web", Down, 0}, {"mail", Down, 0}}}},
+		"service in order":      {{Name: "a", Services: []Service{{"web", Up, 0}}}},
+		"service name":          {{Name: "a", Services: []Service{{"Web", Down, 0}}}},
+		"service drain":         {{Name: "a", Services: []Service{{"web", Up, 101}}}},
+		"service state":         {{Name: "a", Services: []Service{{"web", 2, 0}}}},
+		"too many services":     {{Name: "a", Services: make([]Service, MaxServices+1)}},
 	} {
 		if _, err := NewPoPs(1, pops); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -355,7 +355,7 @@ func TestPoPTableSurvivesTheCodec(t *testing.T) {
 			if r.IntN(3) == 0 {
 				delete(model, name)
 			} else {
-				model[name] = PoP{name, float64(r.IntN(181) - 90), r.Float64()*360 - 180, State(r.IntN(2)), r.IntN(101), r.Int64()}
+				model[name] = randomPoP(r, name)
 			}
 		}
 		list := make([]PoP, 0, len(model))
@@ -387,7 +387,7 @@ func TestPoPTableSurvivesTheCodec(t *testing.T) {
 		for _, got := range []*PoPs{followed, decoded} {
 			gotSum, gotItems := codec.Sum(got)
 			sum, items := codec.Sum(next)
-			if !slices.Equal(got.list, next.list) || got.Serial() != serial || gotSum != sum || gotItems != items {
+			if !slices.EqualFunc(got.list, next.list, PoP.Equal) || got.Serial() != serial || gotSum != sum || gotItems != items {
 				t.Fatalf("seed %d: got %v serial %d, want %v serial %d", seed, got.list, got.Serial(), next.list, serial)
 			}
 		}
@@ -399,6 +399,17 @@ func TestPoPTableSurvivesTheCodec(t *testing.T) {
 	if _, err := codec.Encode(written.With(PoP{Name: "ams1", Drain: 200})); err == nil {
 		t.Error("an invalid table was encoded")
 	}
+}
+
+func randomPoP(r *rand.Rand, name string) PoP {
+	p := PoP{
+		Name: name, Lat: float64(r.IntN(181) - 90), Lon: r.Float64()*360 - 180,
+		State: State(r.IntN(2)), Drain: r.IntN(101), Capacity: r.Int64(),
+	}
+	for range r.IntN(4) {
+		p = p.WithService(Service{Name: "svc-" + strconv.Itoa(r.IntN(5)), State: State(r.IntN(2)), Drain: r.IntN(3) * 50})
+	}
+	return p
 }
 
 func TestFullPoPTableTakesSeveralChunks(t *testing.T) {
@@ -416,7 +427,7 @@ func TestFullPoPTableTakesSeveralChunks(t *testing.T) {
 		t.Fatalf("%d chunks, %v", len(chunks), err)
 	}
 	got, err := (PoPsCodec{}).Decode(chunks)
-	if err != nil || !slices.Equal(got.list, table.list) {
+	if err != nil || !slices.EqualFunc(got.list, table.list, PoP.Equal) {
 		t.Fatalf("decode: %v", err)
 	}
 	if _, err := (PoPsCodec{}).Decode(chunks[:1]); err == nil {
@@ -480,6 +491,8 @@ func FuzzMapCodec(f *testing.F) {
 func FuzzPoPsCodec(f *testing.F) {
 	f.Add([]byte("H\x02\x01\x00E\x01\x00"), false)
 	f.Add([]byte("H\x02\x01\x00X\x01aE\x01\x01"), true)
+	withServices := append([]byte{'P', 34}, appendPoP(nil, PoP{Name: "a", Services: []Service{{"web", Down, 0}}})...)
+	f.Add(append(append([]byte("H\x02\x01\x00"), withServices...), "E\x01\x01"...), false)
 	f.Fuzz(func(t *testing.T, data []byte, isDelta bool) {
 		codec := PoPsCodec{}
 		var table *PoPs
@@ -496,7 +509,7 @@ func FuzzPoPsCodec(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := codec.Decode(chunks); err != nil || !slices.Equal(again.list, table.list) {
+		if again, err := codec.Decode(chunks); err != nil || !slices.EqualFunc(again.list, table.list, PoP.Equal) {
 			t.Fatalf("%v does not survive: %v", table.list, err)
 		}
 	})

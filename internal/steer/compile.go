@@ -58,7 +58,8 @@ func (k key) covers(o key) bool {
 
 // compile builds a plane's tables. hole is the list of space without rows.
 func compile(rows *rowSet, hole ListID) planeTable {
-	return planeTable{v4: compileV4(rows[v4], hole), v6: compileV6(rows[v6], hole)}
+	embeds := embedIn(rows)
+	return planeTable{v4: compileV4(rows[v4], hole), v6: compileV6(withMarks(rows[v6], embeds), hole), embeds: embeds}
 }
 
 func compileV4(rows []row, hole ListID) table[uint32] {

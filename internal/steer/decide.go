@@ -63,8 +63,8 @@ func (m *Map) Decide(c Client) Decision {
 		return d // section 7.1.2: source 0 asks for the resolver's own answer
 	}
 	client := c.ECS.Masked()
-	if i := specialOf(client); i >= 0 && !m.inside.has(i) {
-		d.Block, d.Scope, d.Reason = special[i], uint8(special[i].Bits()), ReasonPrivate //nolint:gosec // at most 128
+	if block, ok := m.privateBlock(client); ok {
+		d.Block, d.Scope, d.Reason = block, uint8(block.Bits()), ReasonPrivate //nolint:gosec // at most 128
 		return d
 	}
 	leaf := m.Lookup(ECS, client.Addr())

@@ -25,7 +25,7 @@ func Example() {
 	}
 	for _, subnet := range []string{"44.2.3.0/24", "44.1.2.0/24", "88.0.113.0/24"} {
 		d := m.Decide(steer.Client{Resolver: netip.MustParseAddr("9.9.9.9"), ECS: netip.MustParsePrefix(subnet), HasECS: true})
-		pop, passed := d.Explain(pops, func(string) bool { return true })
+		pop, passed := d.Explain(pops, "", func(string) bool { return true })
 		fmt.Println(subnet, "→", pop, "for", d.Block, d.Reason, passed)
 	}
 	// Output:

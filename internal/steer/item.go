@@ -20,8 +20,14 @@ func appendPoP(b []byte, p PoP) []byte {
 	// Adding zero turns -0 into 0, which prints and compares as equal.
 	b = binary.BigEndian.AppendUint64(b, math.Float64bits(p.Lat+0))
 	b = binary.BigEndian.AppendUint64(b, math.Float64bits(p.Lon+0))
-	b = append(b, byte(p.State), byte(p.Drain))                 //nolint:gosec // at most 100
-	return binary.BigEndian.AppendUint64(b, uint64(p.Capacity)) //nolint:gosec // not negative
+	b = append(b, byte(p.State), byte(p.Drain))              //nolint:gosec // at most 100
+	b = binary.BigEndian.AppendUint64(b, uint64(p.Capacity)) //nolint:gosec // not negative
+	for _, s := range p.Services {
+		b = append(b, byte(len(s.Name))) //nolint:gosec // at most MaxNameBytes
+		b = append(b, s.Name...)
+		b = append(b, byte(s.State), byte(s.Drain)) //nolint:gosec // at most 100
+	}
+	return b
 }
 
 func defaultItem(list string) []byte {

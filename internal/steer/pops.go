@@ -45,6 +45,59 @@ type PoP struct {
 	State    State
 	Drain    int   // percent of client blocks that go elsewhere, 0 to 100
 	Capacity int64 // in the operator's unit, the same for all PoPs; 0 = unknown
+	// Services are what is out of order beside the PoP itself, by name in ascending order. One that is up and not drained is not listed.
+	Services []Service
+}
+
+// Service is the state of one service at a PoP: it concerns the names that are marked with the service's name.
+type Service struct {
+	Name  string // as a PoP's
+	State State
+	Drain int
+}
+
+// For returns the state and the drain that count for names of the service: the worse of the PoP's own and the service's. "" is no service.
+func (p *PoP) For(service string) (State, int) {
+	if service == "" || len(p.Services) == 0 {
+		return p.State, p.Drain
+	}
+	state, drain := p.ServiceState(service)
+	return max(p.State, state), max(p.Drain, drain)
+}
+
+// ServiceState returns the service's own state and drain.
+func (p *PoP) ServiceState(service string) (State, int) {
+	for i := range p.Services {
+		if s := &p.Services[i]; s.Name == service {
+			return s.State, s.Drain
+		}
+	}
+	return Up, 0
+}
+
+// Equal tells whether p and o are the same in everything.
+func (p PoP) Equal(o PoP) bool {
+	return p.Name == o.Name && p.Lat == o.Lat && p.Lon == o.Lon && p.State == o.State && p.Drain == o.Drain && p.Capacity == o.Capacity &&
+		slices.Equal(p.Services, o.Services)
+}
+
+// WithService returns p with s in place of the service of its name; one that is in order is left out.
+func (p PoP) WithService(s Service) PoP {
+	i, found := slices.BinarySearchFunc(p.Services, s.Name, func(o Service, name string) int { return strings.Compare(o.Name, name) })
+	services := slices.Clone(p.Services)
+	switch inOrder := s.State == Up && s.Drain == 0; {
+	case found && inOrder:
+		services = slices.Delete(services, i, i+1)
+	case found:
+		services[i] = s
+	case !inOrder:
+		services = slices.Insert(services, i, s)
+	}
+	p.Services = slices.Clip(services)
+	if len(services) == 0 {
+		p.Services = nil
+	}
+	return p
 }
 
 // Check returns an error that names the first field out of its bounds.
@@ -63,6 +116,31 @@ func (p PoP) Check() error {
 		return fmt.Errorf("pop %s: drain %d is outside 0..100 percent", p.Name, p.Drain)
 	case p.Capacity < 0:
 		return fmt.Errorf("pop %s: capacity %d is negative", p.Name, p.Capacity)
+	}
+	if err := p.checkServices(); err != nil {
+		return fmt.Errorf("pop %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+func (p PoP) checkServices() error {
+	if len(p.Services) > MaxServices {
+		return fmt.Errorf("%d services: %w, at most %d", len(p.Services), ErrTooLarge, MaxServices)
+	}
+	for i, s := range p.Services {
+		if CheckName(s.Name) != nil {
+			return fmt.Errorf("service name %q: want 1 to %d of a-z, 0-9 and '-'", s.Name, MaxNameBytes)
+		}
+		switch {
+		case s.State > Down:
+			return fmt.Errorf("service %s: unknown state %d", s.Name, s.State)
+		case s.Drain < 0 || s.Drain > 100:
+			return fmt.Errorf("service %s: drain %d is outside 0..100 percent", s.Name, s.Drain)
+		case s.State == Up && s.Drain == 0:
+			return fmt.Errorf("service %s: in order, so not to be listed", s.Name)
+		case i > 0 && p.Services[i-1].Name >= s.Name:
+			return fmt.Errorf("service %s: twice or out of order", s.Name)
+		}
 	}
 	return nil
 }

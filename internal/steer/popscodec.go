@@ -83,7 +83,7 @@ func (PoPsCodec) Diff(old, new *PoPs) ([]byte, error) {
 	w.Entry(entryHeader, popsHeader(new.serial, 0))
 	n := 0
 	for p := range new.All() {
-		if was, ok := old.Get(p.Name); ok && was == p {
+		if was, ok := old.Get(p.Name); ok && was.Equal(p) {
 			continue
 		}
 		if err := p.Check(); err != nil {
@@ -214,7 +214,7 @@ func (r *popsReader) readEntry(kind byte, body []byte) error {
 // readPoP reads what appendPoP wrote.
 func readPoP(b []byte) (PoP, error) {
 	const fixed = 8 + 8 + 1 + 1 + 8
-	if len(b) == 0 || len(b) != 1+int(b[0])+fixed {
+	if len(b) == 0 || len(b) < 1+int(b[0])+fixed {
 		return PoP{}, fmt.Errorf("pop entry of %d bytes", len(b))
 	}
 	p := PoP{Name: string(b[1 : 1+b[0]])}
@@ -223,6 +223,14 @@ func readPoP(b []byte) (PoP, error) {
 	p.Lon = math.Float64frombits(binary.BigEndian.Uint64(b[8:]))
 	p.State, p.Drain = State(b[16]), int(b[17])
 	p.Capacity = int64(binary.BigEndian.Uint64(b[18:])) //nolint:gosec // Check refuses a negative one
+	for b = b[fixed:]; len(b) > 0; {
+		if len(b) < 1+int(b[0])+2 || len(p.Services) == MaxServices {
+			return PoP{}, fmt.Errorf("pop %.63q: malformed service %d", p.Name, len(p.Services))
+		}
+		n := 1 + int(b[0])
+		p.Services = append(p.Services, Service{Name: string(b[1:n]), State: State(b[n]), Drain: int(b[n+1])})
+		b = b[n+2:]
+	}
 	return p, p.Check()
 }
 

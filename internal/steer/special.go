@@ -15,7 +15,6 @@ var special = [...]netip.Prefix{
 	netip.MustParsePrefix("192.168.0.0/16"),
 	netip.MustParsePrefix("::/128"),
 	netip.MustParsePrefix("::1/128"),
-	netip.MustParsePrefix("::ffff:0:0/96"), // an IPv4 client has no business in the IPv6 family of ECS
 	netip.MustParsePrefix("fc00::/7"),
 	netip.MustParsePrefix("fe80::/10"),
 }
@@ -48,6 +47,24 @@ func specialOf(p netip.Prefix) int {
 func containsMapped(s netip.Prefix, a netip.Addr) bool {
 	p, err := a.Prefix(s.Bits())
 	return err == nil && p.Addr() == s.Addr()
+}
+
+// privateBlock returns the special-purpose block that the client subnet p lies in, unless the ecs plane decides inside it. A client
+// that carries an IPv4 address is private when that is.
+func (m *Map) privateBlock(p netip.Prefix) (block netip.Prefix, ok bool) {
+	if i := specialOf(p); i >= 0 {
+		return special[i], !m.inside.has(i)
+	}
+	inner, offset, ok := embedded(p, m.tables[ECS].embeds)
+	if !ok {
+		return block, false
+	}
+	i := specialOf(inner)
+	if i < 0 || m.inside.has(i) {
+		return block, false
+	}
+	block, err := p.Addr().Prefix(offset + special[i].Bits())
+	return block, err == nil
 }
 
 // specialInside returns the special-purpose blocks that some row lies in. Whoever writes 10.1.0.0/16 into an ecs plane runs

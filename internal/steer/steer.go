@@ -5,7 +5,7 @@
 // ECS scope together. [PoPs] is the table of sites with their states. Per query:
 //
 //	d := m.Decide(steer.Client{Resolver: src, ECS: prefix, HasECS: ok})
-//	pop, ok := d.Choose(pops, has)   // first healthy PoP of the list that has a variant
+//	c := d.Choose(pops, service, has)   // first healthy PoP of the list that has a variant
 //
 // Scope depends on the map alone, never on the state of a PoP, so a drain or an outage changes answers and not the shape of
 // resolvers' caches. [MapCodec] and [PoPsCodec] carry both through the store.
@@ -16,7 +16,6 @@ package steer
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -27,6 +26,7 @@ const (
 	MaxLists     = 1 << 20   // distinct lists in one map
 	MaxRows      = 8_000_000 // rows of both planes: eight times the Internet's routing table
 	MaxPoPs      = 10_000    // in the PoP table
+	MaxServices  = 256       // of one PoP that are out of order
 )
 
 // ErrTooLarge is wrapped by errors about input beyond one of the bounds.
@@ -71,25 +71,6 @@ func CheckName(name string) error {
 func CheckMapName(name string) error {
 	if CheckName(name) != nil {
 		return fmt.Errorf("map name %q: want 1 to %d of a-z, 0-9 and '-'", name, MaxNameBytes)
-	}
-	return nil
-}
-
-// CheckList returns an error unless list can be a row's: 1 to 64 distinct PoP names.
-func CheckList(list []string) error {
-	if len(list) == 0 {
-		return errors.New("empty pop list: name at least one")
-	}
-	if len(list) > MaxListLen {
-		return fmt.Errorf("pop list of %d: %w, at most %d", len(list), ErrTooLarge, MaxListLen)
-	}
-	for i, name := range list {
-		if err := CheckName(name); err != nil {
-			return err
-		}
-		if slices.Contains(list[:i], name) {
-			return fmt.Errorf("pop %s is twice in the list", name)
-		}
 	}
 	return nil
 }

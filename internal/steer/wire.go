@@ -31,7 +31,7 @@ const (
 	// nothing compresses: the last rows and list may exceed it by under 20 KiB.
 	partBytes    = 440 << 10
 	rowsBytes    = 8 << 10 // rows per entry; an entry costs four bytes
-	maxListBytes = MaxListLen * (MaxNameBytes + 1)
+	maxListBytes = MaxListLen * (MaxNameBytes + len("*65535,"))
 	deleted      = Fallback // list of a row that a delta deletes
 )
 

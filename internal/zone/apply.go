@@ -199,7 +199,7 @@ func assemble(owner Name, old node, st Steering, sets []rrsets) node {
 	if old != "" {
 		children = old.children()
 	}
-	size := nodeHeader + len(owner) + settingsSize + len(st.Map)
+	size := nodeHeader + len(owner) + st.size()
 	for _, s := range sets {
 		size += len(s)
 	}

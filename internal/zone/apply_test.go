@@ -106,7 +106,7 @@ func randomDelta(rnd *rand.Rand, m *model, other *Snapshot) Delta {
 		}
 		switch rnd.IntN(8) {
 		case 0:
-			d.Steer[set.Owner] = Steering{Map: []string{"", "edge", "anycast"}[rnd.IntN(3)], Answers: rnd.IntN(3), Choose: Choose(rnd.IntN(2))}
+			d.Steer[set.Owner] = randomSteering(rnd)
 		case 1:
 			d.Steer[set.Owner] = Steering{}
 		}

@@ -26,7 +26,7 @@ const (
 	entryOrigin   = 'O' // the zone's name; first and only once
 	entryContext  = 'C' // weight u32 | PoP, up to the end: what the next records have, until the next context. It begins as 0 and ""
 	entryRecord   = 'R' // owner | type u16 | class u16 | ttl u32 | length u16 | rdata
-	entrySettings = 'S' // owner | answers u16 | choose u8 | map length u8 | map. In a base before the owner's records, in a delta at the end
+	entrySettings = 'S' // owner | the settings, see appendSettings. In a base before the owner's records, in a delta at the end
 	entryDelete   = 'D' // owner | type u16 | PoP, up to the end. In a delta, before the records
 )
 

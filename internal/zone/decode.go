@@ -210,11 +210,11 @@ func (r *blockReader) settings(body []byte, sink blockSink) error {
 	if err != nil {
 		return err
 	}
-	if len(rest) < settingsSize || len(rest) != settingsSize+int(rest[3]) {
-		return errEntry
+	st, err := parseSettings(rest)
+	if errors.Is(err, errEntry) {
+		return err
 	}
-	st := Steering{Map: string(rest[settingsSize:]), Answers: int(binary.BigEndian.Uint16(rest)), Choose: Choose(rest[2])}
-	if err := st.check(); err != nil {
+	if err != nil {
 		return &Error{Name(owner), 0, err.Error()}
 	}
 	return sink.settings(Name(owner), st)

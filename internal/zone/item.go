@@ -6,7 +6,7 @@ import "encoding/binary"
 // apart from the form in memory, which may.
 const (
 	itemRRset    = 'R' // owner | type u16 | ttl u32 | pop length u8 | pop | per rdata: weight u32 | length u16 | octets
-	itemSteering = 'S' // owner | answers u16 | choose u8 | map length u8 | map
+	itemSteering = 'S' // owner | the settings, see appendSettings
 )
 
 func appendSetItem(b []byte, owner Name, s rrsets) []byte {
@@ -27,7 +27,5 @@ func appendSetItem(b []byte, owner Name, s rrsets) []byte {
 func appendSteeringItem(b []byte, owner Name, st Steering) []byte {
 	b = append(b, itemSteering)
 	b = append(b, owner...)
-	b = binary.BigEndian.AppendUint16(b, uint16(st.Answers)) //nolint:gosec // bounded by Steering.check
-	b = append(b, byte(st.Choose), len8(st.Map))
-	return append(b, st.Map...)
+	return appendSettings(b, &st)
 }

@@ -112,7 +112,10 @@ func (a *answering) answer(name Name, f *found) (next Name) {
 		typ = anyType(sets)
 	}
 	if of := sets.ofType(typ); of != "" {
-		a.addAnswer(name, n, of)
+		if a.addAnswer(name, n, of) == "" {
+			a.unavailable()
+			return ""
+		}
 		a.positive()
 		a.denyExact(f)
 		return ""
@@ -123,6 +126,10 @@ func (a *answering) answer(name Name, f *found) (next Name) {
 		return ""
 	}
 	cname := a.addAnswer(name, n, sets.ofType(dns.TypeCNAME))
+	if cname == "" {
+		a.unavailable()
+		return ""
+	}
 	a.denyExact(f)
 	return a.follow(cname)
 }
@@ -166,33 +173,57 @@ func (a *answering) positive() {
 	a.res.Kind, a.res.Authoritative = Success, true
 }
 
-// addAnswer adds the variant for this client, and its signatures.
+// unavailable answers that there is data, but none that may be handed out now. What of a chain was answered so far goes: a resolver would not use it.
+func (a *answering) unavailable() {
+	a.res.Reset()
+	a.res.Kind, a.res.Rcode, a.res.Steered = Unavailable, dns.RcodeServerFailure, true
+}
+
+// addAnswer adds the variant for this client, and its signatures. It gives "", and adds nothing, if the client is to get none.
 func (a *answering) addAnswer(name Name, n node, variants rrsets) rrsets {
 	st := n.steering()
-	set := a.choose(n, st, variants)
+	set, choice := a.choose(n, &st, variants)
+	if set == "" {
+		return ""
+	}
+	ttl := set.ttl()
+	if choice.MaxTTL > 0 {
+		ttl = min(ttl, choice.MaxTTL)
+	}
 	isSigned := signed(n.sets(), set.typ(), set.pop())
 	a.res.Answer = append(a.res.Answer, Set{
-		Owner: name, Type: set.typ(), TTL: set.ttl(), set: set, picks: a.res.pick(st, set, isSigned),
+		Owner: name, Type: set.typ(), TTL: ttl, set: set, picks: a.res.pick(&st, set, isSigned, choice.Seed),
 	})
 	if a.q.DO && isSigned {
-		a.res.Answer = append(a.res.Answer, signatures(name, n.sets(), set))
+		sigs := signatures(name, n.sets(), set)
+		sigs.TTL = ttl // RFC 4034 3: the TTL of what they cover
+		a.res.Answer = append(a.res.Answer, sigs)
 	}
 	return set
 }
 
-// choose picks one of the variants of a type.
-func (a *answering) choose(n node, st Steering, variants rrsets) rrsets {
-	if !n.has(flagTagged) || variants.first().pop() == "" && variants.rest() == "" {
-		return variants.first()
+// choose picks one of the variants of a type, "" for none of them.
+func (a *answering) choose(n node, st *Steering, variants rrsets) (rrsets, Choice) {
+	steered := n.has(flagTagged) && (variants.first().pop() != "" || variants.rest() != "")
+	if !steered && st.Choose != ChooseSticky {
+		return variants.first(), Choice{}
 	}
 	a.res.Steered = true
-	v, hasDefault := variantsOf(variants)
-	if a.picker != nil {
-		if i := a.picker.Pick(st, v, hasDefault); i >= 0 && i < v.Len() {
-			return v.at(i)
-		}
+	if a.picker == nil {
+		return variants.first(), Choice{} // the default variant sorts first
 	}
-	return variants.first() // the default variant sorts first
+	if st.Map == "" && a.apex.has(flagSettings) {
+		st.Map = a.apex.steering().Map
+	}
+	v, hasDefault := variantsOf(variants)
+	c := a.picker.Pick(*st, v, hasDefault)
+	switch {
+	case c.Variant == Nothing:
+		return "", c
+	case c.Variant >= 0 && c.Variant < v.Len():
+		return v.at(c.Variant), c
+	}
+	return variants.first(), c
 }
 
 // negative answers that there is no such name or type, with the SOA that says for how long to believe it.

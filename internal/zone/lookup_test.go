@@ -308,7 +308,7 @@ func TestSteeredNamesAnswerForTheClientsPoP(t *testing.T) {
 // fixed picks an index.
 type fixed int
 
-func (f fixed) Pick(Steering, Variants, bool) int { return int(f) }
+func (f fixed) Pick(Steering, Variants, bool) Choice { return Choice{Variant: int(f)} }
 
 func rdataOf(t *testing.T, res *Result) string {
 	t.Helper()
@@ -330,10 +330,10 @@ type counting struct {
 	saw   []string
 }
 
-func (c *counting) Pick(st Steering, v Variants, hasDefault bool) int {
+func (c *counting) Pick(st Steering, v Variants, hasDefault bool) Choice {
 	c.calls++
 	c.saw = append(c.saw, fmt.Sprint(st.Map, v.Len(), v.PoP(v.Len()-1), hasDefault))
-	return -1
+	return Choice{Variant: Default}
 }
 
 func TestPickerIsAskedOnlyForSteeredAnswers(t *testing.T) {

@@ -10,16 +10,15 @@ import (
 // the image is one like any other. The octets are only ever written by nodeWriter, so that reading needs no checks.
 //
 //	size u32 | children u32 | flags u8 | name length u8 | name
-//	with flagSettings: answers u16 | choose u8 | map length u8 | map
+//	with flagSettings: the settings, see appendSettings
 //	rrset…, ordered by type (SOA first) and PoP
 //
 // A name without records that has children is an empty non-terminal (RFC 4592 2.2.2).
 type node string
 
 const (
-	nodeHeader   = 10
-	childrenOff  = 4
-	settingsSize = 4 // without the map's name
+	nodeHeader  = 10
+	childrenOff = 4
 )
 
 const (
@@ -53,21 +52,17 @@ func (n node) steering() Steering {
 	if !n.has(flagSettings) {
 		return Steering{}
 	}
-	s := string(n[nodeHeader+int(n[9]):])
-	return Steering{
-		Map:     s[settingsSize : settingsSize+int(s[3])],
-		Answers: int(u16(s, 0)),
-		Choose:  Choose(s[2]),
-	}
+	st, _ := cutSettings(string(n[nodeHeader+int(n[9]):]))
+	return st
 }
 
 // sets is the node's RRsets, one after the other.
 func (n node) sets() rrsets {
-	off := nodeHeader + int(n[9])
+	rest := string(n[nodeHeader+int(n[9]):])
 	if n.has(flagSettings) {
-		off += settingsSize + int(n[off+3])
+		_, rest = cutSettings(rest)
 	}
-	return rrsets(n[off:])
+	return rrsets(rest)
 }
 
 // withChildren is the node with another count of children.

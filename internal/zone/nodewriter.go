@@ -17,9 +17,7 @@ func appendNode(b []byte, name Name, children uint32, st Steering) []byte {
 	b = append(b, flags, len8(name))
 	b = append(b, name...)
 	if flags != 0 {
-		b = binary.BigEndian.AppendUint16(b, uint16(st.Answers)) //nolint:gosec // bounded by Steering.check
-		b = append(b, byte(st.Choose), len8(st.Map))
-		b = append(b, st.Map...)
+		b = appendSettings(b, &st)
 	}
 	return b
 }

@@ -205,13 +205,13 @@ func (z *randomZone) question() oracleQuestion {
 // prefer is a Picker with a fixed order of preference.
 type prefer []string
 
-func (p prefer) Pick(_ Steering, v Variants, _ bool) int {
+func (p prefer) Pick(_ Steering, v Variants, _ bool) Choice {
 	for _, pop := range p {
 		if i := v.Index(pop); i >= 0 {
-			return i
+			return Choice{Variant: i}
 		}
 	}
-	return -1
+	return Choice{Variant: Default}
 }
 
 func TestLookupAnswersRandomZonesLikeTheOracle(t *testing.T) {

@@ -12,16 +12,17 @@ type Kind uint8
 
 // What an answer is. A CNAME chain counts as what its last name inside the zone gives.
 const (
-	Success    Kind = iota // records, or a CNAME chain that leaves the zone or does not end
-	NoData                 // the name exists, the type does not
-	NXDomain               // the name does not exist
-	Delegation             // a referral to the name servers of a child zone
-	Outside                // the question's name is not in this zone: REFUSED
-	YXDomain               // a DNAME leads to a name of more than 255 octets (RFC 6672 2.2)
+	Success     Kind = iota // records, or a CNAME chain that leaves the zone or does not end
+	NoData                  // the name exists, the type does not
+	NXDomain                // the name does not exist
+	Delegation              // a referral to the name servers of a child zone
+	Outside                 // the question's name is not in this zone: REFUSED
+	YXDomain                // a DNAME leads to a name of more than 255 octets (RFC 6672 2.2)
+	Unavailable             // a Picker let no variant be handed out: SERVFAIL
 )
 
 func (k Kind) String() string {
-	if names := [...]string{"success", "nodata", "nxdomain", "delegation", "outside", "yxdomain"}; int(k) < len(names) {
+	if names := [...]string{"success", "nodata", "nxdomain", "delegation", "outside", "yxdomain", "unavailable"}; int(k) < len(names) {
 		return names[k]
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
@@ -30,7 +31,7 @@ func (k Kind) String() string {
 // Result is an answer, as views into the snapshot it came from (a CNAME that a DNAME gave is the one set that is not). One Result serves one goroutine
 // for many lookups: Lookup resets it and uses its slices again, so whoever keeps a Set keeps a copy of it and is done with it before the next Lookup.
 type Result struct {
-	Rcode         int  // dns.RcodeSuccess, RcodeNameError, RcodeRefused or RcodeYXDomain
+	Rcode         int  // dns.RcodeSuccess, RcodeNameError, RcodeRefused, RcodeYXDomain or RcodeServerFailure
 	Authoritative bool // the AA bit
 	// Steered tells that a steered RRset was chosen from, so that the answer holds for the client's block only.
 	Steered                       bool

@@ -52,6 +52,20 @@ func (s *Snapshot) Sum() setsum.Sum { return s.sum }
 // PoPs lists the PoPs that have variants, sorted.
 func (s *Snapshot) PoPs() []string { return slices.Sorted(maps.Keys(s.pops)) }
 
+// PoPsAt lists the PoPs that have variants at the owner, sorted.
+func (s *Snapshot) PoPsAt(owner Name) []string {
+	var pops []string
+	if n := s.lookup(owner); n != "" {
+		for sets := n.sets(); sets != ""; sets = sets.rest() {
+			if pop := sets.pop(); pop != "" {
+				pops = append(pops, pop)
+			}
+		}
+	}
+	slices.Sort(pops)
+	return slices.Compact(pops)
+}
+
 // Maps lists the maps that steering settings name, sorted.
 func (s *Snapshot) Maps() []string { return slices.Sorted(maps.Keys(s.maps)) }
 

@@ -3,6 +3,7 @@ package zonefile
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,10 +11,17 @@ import (
 	"github.com/popdns/popdns/internal/zone"
 )
 
-// A mark is a comment that begins with ;@ and holds key=value fields. pop and weight say something of the record; map,
-// answers and choose of its owner, so that they need to be said only once.
+// A mark is a comment that begins with ;@ and holds key=value fields. pop and weight say something of the record; the others
+// of its owner, so that they need to be said only once.
 
-const markKeys = "pop, weight, map, answers or choose"
+// ownerKeys are the settings of an owner, in the order in which they are written.
+var ownerKeys = []string{"map", "service", "pops", "answers", "choose", "alldown", "downttl"}
+
+var markKeys = "pop, weight, " + strings.Join(ownerKeys[:len(ownerKeys)-1], ", ") + " or " + ownerKeys[len(ownerKeys)-1]
+
+func isMarkKey(key string) bool {
+	return key == "pop" || key == "weight" || slices.Contains(ownerKeys, key)
+}
 
 // maxAnswers is what zone.Steering takes.
 const maxAnswers = math.MaxUint16
@@ -55,9 +63,7 @@ func parseMarks(marks []mark, errs *finding.List) settings {
 }
 
 func (s *settings) put(key, value string, hasValue bool) error {
-	switch key {
-	case "pop", "weight", "map", "answers", "choose":
-	default:
+	if !isMarkKey(key) {
 		return fmt.Errorf("unknown key %.40q in mark (use %s; an ordinary comment must not begin with ;@)", key, markKeys)
 	}
 	if !hasValue || value == "" {
@@ -82,21 +88,60 @@ func (s *settings) put(key, value string, hasValue bool) error {
 			return fmt.Errorf("answers=%.40s is not a number from 1 to %d (leave it out for no limit)", value, maxAnswers)
 		}
 		s.steer.Answers = int(n)
-	case "choose":
-		c, ok := chooseByName[value]
-		if !ok {
-			return fmt.Errorf("choose=%.40s is unknown (use all or weighted)", value)
-		}
-		s.steer.Choose = c
+	default:
+		return s.putChoice(key, value)
 	}
 	return nil
 }
 
-var chooseByName = map[string]zone.Choose{"all": zone.ChooseAll, "weighted": zone.ChooseWeighted}
+// putChoice is put for what has the form of a name or a list.
+func (s *settings) putChoice(key, value string) (err error) {
+	var ok bool
+	switch key {
+	case "choose":
+		if s.steer.Choose, ok = zone.ParseChoose(value); !ok {
+			return fmt.Errorf("choose=%.40s is unknown (use all, weighted or sticky)", value)
+		}
+	case "alldown":
+		if s.steer.AllDown, ok = zone.ParseAllDown(value); !ok {
+			return fmt.Errorf("alldown=%.40s is unknown (use last-resort, all or none)", value)
+		}
+	case "service":
+		s.steer.Service = value
+		return checkTag("service", value)
+	case "pops":
+		s.steer.PoPs, err = parsePoPs(value)
+		return err
+	case "downttl":
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err != nil || n == 0 {
+			return fmt.Errorf("downttl=%.40s is not a number of seconds from 1 to %d (leave it out for the record's TTL)", value, zone.MaxTTL)
+		}
+		s.steer.DownTTL = uint32(n)
+	}
+	return nil
+}
+
+// parsePoPs sorts a list of PoPs.
+func parsePoPs(value string) (string, error) {
+	pops := strings.Split(value, ",")
+	for _, pop := range pops {
+		if err := checkTag("pops", pop); err != nil {
+			return "", err
+		}
+	}
+	slices.Sort(pops)
+	for i, pop := range pops[1:] {
+		if pop == pops[i] {
+			return "", fmt.Errorf("pops= names %s twice (keep one)", pop)
+		}
+	}
+	return strings.Join(pops, ","), nil
+}
 
 // checkTag says what internal/zone would say, but of the mark's line and with the value.
 func checkTag(key, value string) error {
-	ok := len(value) <= zone.MaxTag
+	ok := value != "" && len(value) <= zone.MaxTag
 	for i := 0; ok && i < len(value); i++ {
 		c := value[i]
 		ok = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._-", c) >= 0
@@ -113,19 +158,14 @@ func looksLikeMark(text []byte) bool {
 	fields := strings.Fields(string(text))
 	for _, f := range fields {
 		key, _, ok := strings.Cut(f, "=")
-		switch key {
-		case "pop", "weight", "map", "answers", "choose":
-		default:
-			ok = false
-		}
-		if !ok {
+		if !ok || !isMarkKey(key) {
 			return false
 		}
 	}
 	return len(fields) > 0
 }
 
-// ownerSettings collects map, answers and choose over all records of one owner.
+// ownerSettings collects the settings over all records of one owner.
 type ownerSettings struct {
 	steer zone.Steering
 	at    map[string]finding.Position
@@ -133,7 +173,7 @@ type ownerSettings struct {
 
 // merge takes in what one more record says and complains of contradictions.
 func (o *ownerSettings) merge(s *settings, errs *finding.List) {
-	for _, key := range []string{"map", "answers", "choose"} {
+	for _, key := range ownerKeys {
 		at, given := s.at[key]
 		if !given {
 			continue
@@ -155,10 +195,18 @@ func (o *ownerSettings) copyFrom(key string, s zone.Steering) {
 	switch key {
 	case "map":
 		o.steer.Map = s.Map
+	case "service":
+		o.steer.Service = s.Service
+	case "pops":
+		o.steer.PoPs = s.PoPs
 	case "answers":
 		o.steer.Answers = s.Answers
 	case "choose":
 		o.steer.Choose = s.Choose
+	case "alldown":
+		o.steer.AllDown = s.AllDown
+	case "downttl":
+		o.steer.DownTTL = s.DownTTL
 	}
 }
 
@@ -167,13 +215,27 @@ func show(key string, s zone.Steering) string {
 	switch key {
 	case "map":
 		return s.Map
+	case "service":
+		return s.Service
+	case "pops":
+		return s.PoPs
 	case "answers":
 		return strconv.Itoa(s.Answers)
+	case "choose":
+		return s.Choose.String()
+	case "alldown":
+		return s.AllDown.String()
 	}
-	for name, c := range chooseByName {
-		if c == s.Choose {
-			return name
+	return strconv.FormatUint(uint64(s.DownTTL), 10)
+}
+
+// Settings gives an owner's settings as a mark has them, those at their defaults left out: "map=edge answers=2".
+func Settings(s zone.Steering) []string {
+	var out []string
+	for _, key := range ownerKeys {
+		if value := show(key, s); value != show(key, zone.Steering{}) {
+			out = append(out, key+"="+value)
 		}
 	}
-	return "all"
+	return out
 }

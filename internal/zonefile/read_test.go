@@ -131,6 +131,10 @@ func TestEachMarkSaysWhatItSays(t *testing.T) {
 		{"www A 192.0.2.1 ;@ answers=3", "||0", zone.Steering{Answers: 3}},
 		{"www A 192.0.2.1 ;@ choose=weighted", "||0", zone.Steering{Choose: zone.ChooseWeighted}},
 		{"www A 192.0.2.1 ;@ choose=all", "||0", zone.Steering{}},
+		{"www A 192.0.2.1 ;@ choose=sticky", "||0", zone.Steering{Choose: zone.ChooseSticky}},
+		{"www A 192.0.2.1 ;@ pop=iad2 pops=iad2", "|iad2|0", zone.Steering{PoPs: "iad2"}},
+		{"www A 192.0.2.1 ;@ service=web alldown=none downttl=5", "||0", zone.Steering{Service: "web", AllDown: zone.AllDownNone, DownTTL: 5}},
+		{"www A 192.0.2.1 ;@ alldown=all\nwww TXT x ;@ downttl=2147483647", "||0", zone.Steering{AllDown: zone.AllDownAll, DownTTL: 1<<31 - 1}},
 		{"www A 192.0.2.1 ;@ pop=a weight=2 map=m answers=65535 choose=weighted", "|a|2", zone.Steering{Map: "m", Answers: 65535, Choose: zone.ChooseWeighted}},
 		{"www A 192.0.2.1 ;@ map=m\nwww TXT x ;@ map=m answers=1", "||0", zone.Steering{Map: "m", Answers: 1}},
 		// a mark in any comment of the record holds, whatever follows it
@@ -171,19 +175,26 @@ func TestAMarkOnAGenerateLineHoldsForEveryRecord(t *testing.T) {
 // want is the error text behind head, whose three lines come first.
 func TestEachFaultNamesFileLineAndRemedy(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
-		{"www A 192.0.2.1 ;@ pope=ams1", `z:4: unknown key "pope" in mark (use pop, weight, map, answers or choose; an ordinary comment must not begin with ;@)`},
+		{"www A 192.0.2.1 ;@ pope=ams1", `z:4: unknown key "pope" in mark (use pop, weight, map, service, pops, answers, choose, alldown or downttl; an ordinary comment must not begin with ;@)`},
 		{"www A 192.0.2.1 ;@ pop", `z:4: pop without a value (write pop=…)`},
 		{"www A 192.0.2.1 ;@ pop=", `z:4: pop without a value (write pop=…)`},
-		{"www A 192.0.2.1 ;@", `z:4: empty mark (write pop, weight, map, answers or choose after ;@, or remove the @)`},
+		{"www A 192.0.2.1 ;@", `z:4: empty mark (write pop, weight, map, service, pops, answers, choose, alldown or downttl after ;@, or remove the @)`},
 		{"www A 192.0.2.1 ;@ pop=a/b", `z:4: pop="a/b" is no name (use 1 to 63 of the characters a-z A-Z 0-9 . _ -)`},
 		{"www A 192.0.2.1 ;@ map=é", `z:4: map="é" is no name (use 1 to 63 of the characters a-z A-Z 0-9 . _ -)`},
 		{"www A 192.0.2.1 ;@ weight=0", `z:4: weight=0 is not a number from 1 to 4294967295 (leave it out for an unweighted record)`},
 		{"www A 192.0.2.1 ;@ weight=4294967296", `z:4: weight=4294967296 is not a number from 1 to 4294967295 (leave it out for an unweighted record)`},
 		{"www A 192.0.2.1 ;@ answers=-1", `z:4: answers=-1 is not a number from 1 to 65535 (leave it out for no limit)`},
-		{"www A 192.0.2.1 ;@ choose=best", `z:4: choose=best is unknown (use all or weighted)`},
+		{"www A 192.0.2.1 ;@ choose=best", `z:4: choose=best is unknown (use all, weighted or sticky)`},
+		{"www A 192.0.2.1 ;@ alldown=never", `z:4: alldown=never is unknown (use last-resort, all or none)`},
+		{"www A 192.0.2.1 ;@ downttl=0", `z:4: downttl=0 is not a number of seconds from 1 to 2147483647 (leave it out for the record's TTL)`},
+		{"www A 192.0.2.1 ;@ service=a/b", `z:4: service="a/b" is no name (use 1 to 63 of the characters a-z A-Z 0-9 . _ -)`},
+		{"www A 192.0.2.1 ;@ pop=a pops=a,,b", `z:4: pops="" is no name (use 1 to 63 of the characters a-z A-Z 0-9 . _ -)`},
+		{"www A 192.0.2.1 ;@ pop=a pops=a,a", `z:4: pops= names a twice (keep one)`},
+		{"www A 192.0.2.1 ;@ pop=a\nwww A 192.0.2.2 ;@ pop=b pops=b,c,a", `z:5: pops= allows c, which has no variant of www.example.org. (there is: a, b)`},
+		{"www A 192.0.2.1 ;@ downttl=5\nwww AAAA :: ;@ downttl=6", `z:5: downttl=6 contradicts downttl=5 of line 4 (these settings hold for the owner: give it one value)`},
 		{"www A 192.0.2.1 ;@ pop=a pop=b", `z:4: pop= is given twice for one record, first on line 4 (keep one)`},
 		{"www A ( ;@ pop=a\n 192.0.2.1 ) ;@ pop=b", `z:5: pop= is given twice for one record, first on line 4 (keep one)`},
-		{"www A (\n 192.0.2.1 ;@ x=y\n)", `z:5: unknown key "x" in mark (use pop, weight, map, answers or choose; an ordinary comment must not begin with ;@)`},
+		{"www A (\n 192.0.2.1 ;@ x=y\n)", `z:5: unknown key "x" in mark (use pop, weight, map, service, pops, answers, choose, alldown or downttl; an ordinary comment must not begin with ;@)`},
 		{"www A 192.0.2.1 ;@ map=a\nb A 192.0.2.1\nWWW AAAA :: ;@ map=b", `z:6: map=b contradicts map=a of line 4 (these settings hold for the owner: give it one value)`},
 		{"www A 192.0.2.1 ;@ answers=1\nwww AAAA :: ;@ answers=2", `z:5: answers=2 contradicts answers=1 of line 4 (these settings hold for the owner: give it one value)`},
 		{"www A 192.0.2.1 ;@ choose=all\nwww AAAA :: ;@ choose=weighted", `z:5: choose=weighted contradicts choose=all of line 4 (these settings hold for the owner: give it one value)`},
@@ -255,7 +266,7 @@ d 31 A 192.0.2.2
 	_, err := Read(strings.NewReader(text), "z", org)
 	want := `z:6: bad A A: "1" (check this field of the A record)
 z:10: pop without a value (write pop=…)
-z:13: empty mark (write pop, weight, map, answers or choose after ;@, or remove the @)
+z:13: empty mark (write pop, weight, map, service, pops, answers, choose, alldown or downttl after ;@, or remove the @)
 z:14: bad A A: "192.0.2.300" (check this field of the A record)
 z:16: d.sub.example.org. A has ttl 31, but ttl 30 on line 15 (all records of a name and type have one TTL: RFC 2181 5.2)`
 	if err == nil || err.Error() != want {

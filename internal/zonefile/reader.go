@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -33,6 +35,7 @@ type reader struct {
 	unread     bool // some record could not be read: it may be the one that is missing
 	errs       *finding.List
 
+	even     bool // whether PoPs with different types are an error
 	knownPoP func(string) bool
 	popNames []string
 }
@@ -196,7 +199,7 @@ func (r *reader) steer(owner string, set *settings) {
 }
 
 func (s *settings) steers() bool {
-	for _, key := range []string{"map", "answers", "choose"} {
+	for _, key := range ownerKeys {
 		if _, ok := s.at[key]; ok {
 			return true
 		}
@@ -235,6 +238,10 @@ func (r *reader) build() (*zone.Snapshot, error) {
 	}
 	s, err := r.builder.Build()
 	if err == nil {
+		r.steering(s)
+		if err := r.errs.Err(); err != nil {
+			return nil, err
+		}
 		return s, nil
 	}
 	var at finding.Position
@@ -243,4 +250,32 @@ func (r *reader) build() (*zone.Snapshot, error) {
 	}
 	r.errs.AddAt(at, "%w%s", err, zoneRemedy(err.Error()))
 	return nil, r.errs.Err()
+}
+
+// steering checks what steering settings and variants say together.
+func (r *reader) steering(s *zone.Snapshot) {
+	for owner, o := range r.owners {
+		r.allowed(s, owner, o)
+	}
+	if !r.even {
+		return
+	}
+	for u := range s.Uneven() {
+		typ := dns.Type(u.Missing)
+		r.errs.AddAt(r.index.find(u.Owner.String(), u.Missing), "%s has %s at one PoP and not at %s: its clients would get another PoP's (add it for %s, or remove it)",
+			u.Owner, typ, u.MissingFrom, u.MissingFrom)
+	}
+}
+
+// allowed reports the PoPs that pops= allows and that have nothing to answer with.
+func (r *reader) allowed(s *zone.Snapshot, owner zone.Name, o *ownerSettings) {
+	if o.steer.PoPs == "" {
+		return
+	}
+	have := s.PoPsAt(owner)
+	for pop := range strings.SplitSeq(o.steer.PoPs, ",") {
+		if !slices.Contains(have, pop) {
+			r.errs.AddAt(o.at["pops"], "pops= allows %s, which has no variant of %s (there is: %s)", pop, owner, strings.Join(have, ", "))
+		}
+	}
 }

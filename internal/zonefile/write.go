@@ -97,32 +97,23 @@ func (w *writer) column(text string, width int) {
 // marks writes the ;@ comment of one record, if it needs one.
 func (w *writer) marks(owner zone.Name, pop string, weight uint32) {
 	sep := "\t;@ "
-	put := func(key, value string) {
+	put := func(field string) {
 		w.w.WriteString(sep)
-		w.w.WriteString(key)
-		w.w.WriteByte('=')
-		w.w.WriteString(value)
+		w.w.WriteString(field)
 		sep = " "
 	}
 	if pop != "" {
-		put("pop", pop)
+		put("pop=" + pop)
 	}
 	if weight != 0 {
-		put("weight", strconv.FormatUint(uint64(weight), 10))
+		put("weight=" + strconv.FormatUint(uint64(weight), 10))
 	}
 	if owner == w.owner {
 		return
 	}
 	w.owner = owner
-	st := w.zone.Steering(owner)
-	if st.Map != "" {
-		put("map", st.Map)
-	}
-	if st.Answers != 0 {
-		put("answers", strconv.Itoa(st.Answers))
-	}
-	if st.Choose != zone.ChooseAll {
-		put("choose", st.Choose.String())
+	for _, field := range Settings(w.zone.Steering(owner)) {
+		put(field)
 	}
 }
 

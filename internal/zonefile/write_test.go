@@ -182,7 +182,8 @@ func randomZone(t *testing.T, rnd *rand.Rand) *zone.Snapshot {
 			}
 		}
 		if rnd.IntN(3) == 0 {
-			st := zone.Steering{Map: []string{"", "edge"}[rnd.IntN(2)], Answers: rnd.IntN(3) * 30000, Choose: zone.Choose(rnd.IntN(2))}
+			st := zone.Steering{Map: []string{"", "edge"}[rnd.IntN(2)], Answers: rnd.IntN(3) * 30000, Choose: zone.Choose(rnd.IntN(3))}
+			st.Service, st.AllDown, st.DownTTL = []string{"", "web"}[rnd.IntN(2)], zone.AllDown(rnd.IntN(3)), uint32(rnd.IntN(3))
 			if err := b.Steer(owner, st); err != nil {
 				t.Fatal(err)
 			}

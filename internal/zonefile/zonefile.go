@@ -52,6 +52,11 @@ func WithPoPs(known func(name string) bool, names []string) Option {
 	return func(r *reader) { r.knownPoP, r.popNames = known, names }
 }
 
+// WithEvenPoPs makes it an error that the PoPs of one name have different types. What it finds is reported only if nothing else is wrong.
+func WithEvenPoPs() Option {
+	return func(r *reader) { r.even = true }
+}
+
 // WithProgress calls fn with the octets read so far from the file itself, once per 64 KiB or less, on Read's goroutine.
 func WithProgress(fn func(octets int64)) Option {
 	return func(r *reader) { r.main.progress = fn }

@@ -18,8 +18,9 @@ type ecsWriter struct {
 // WriteMsg implements dns.ResponseWriter.
 func (w *ecsWriter) WriteMsg(m *dns.Msg) error {
 	scope := w.pick.scope
-	if !positive(m) {
-		// RFC 7871 7.4: negative answers and delegations hold for everybody.
+	if !positive(m) && !w.pick.unavailable() {
+		// RFC 7871 7.4: negative answers and delegations hold for everybody. That
+		// the PoPs of a client are all away does not.
 		scope = 0
 	}
 	w.option.AddTo(m, scope)

@@ -3,6 +3,7 @@ package popmap
 import (
 	"context"
 
+	"github.com/popdns/popdns/internal/pick"
 	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/zone"
 
@@ -18,38 +19,28 @@ type picker struct {
 	mapName  string // of decision
 	decision steer.Decision
 	decided  bool
-	reason   string // why the decision is what it is, a metric label
-	scope    uint8  // the longest of all decisions: RFC 7871 7.2.1 for answers of several RRsets
-	chosen   string // PoP of the last pick, for the metrics; "" for the default variant
+	reason   string      // why the decision is what it is, a metric label
+	scope    uint8       // the longest of all decisions: RFC 7871 7.2.1 for answers of several RRsets
+	picked   pick.Picked // the last one, for the metrics
 }
 
 // Pick implements zone.Picker.
-func (k *picker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) int {
-	d := k.decide(s.Map)
-	has := func(pop string) bool { return v.Index(pop) >= 0 }
-	pop, ok := d.Choose(k.pops(), has)
-	if !ok {
-		if hasDefault {
-			k.chosen = ""
-			return -1
-		}
-		pop, ok = d.LastResort(has)
-	}
-	if !ok {
-		// No PoP of the list has a variant: any answer beats an empty one.
-		pop = v.PoP(0)
-	}
-	k.chosen = pop
-	return v.Index(pop)
+func (k *picker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) zone.Choice {
+	k.decide(s.Map)
+	k.picked = pick.Pick(&k.decision, k.pops(), &s, v, hasDefault)
+	return k.picked.Choice
 }
 
+// unavailable tells that the client got no variant for the states of its PoPs.
+func (k *picker) unavailable() bool { return k.decided && k.picked.Reason == pick.None }
+
 // decide looks the client up in the named map, or in the block's own.
-func (k *picker) decide(name string) steer.Decision {
+func (k *picker) decide(name string) {
 	if name == "" {
 		name = k.popmap.mapName
 	}
 	if k.decided && k.mapName == name {
-		return k.decision
+		return
 	}
 	d := steer.Decision{List: k.popmap.fallback}
 	k.reason = "no-map"
@@ -59,7 +50,6 @@ func (k *picker) decide(name string) steer.Decision {
 	}
 	k.mapName, k.decision, k.decided = name, d, true
 	k.scope = max(k.scope, d.Scope)
-	return d
 }
 
 func (k *picker) pops() *steer.PoPs {
@@ -74,8 +64,10 @@ func (k *picker) count(ctx context.Context) {
 	if !k.decided {
 		return
 	}
-	pop := k.chosen
-	if pop == "" {
+	pop := k.picked.PoP
+	if k.picked.Reason == pick.None {
+		pop = "none"
+	} else if pop == "" {
 		pop = "default"
 	}
 	choices.WithLabelValues(metrics.WithServer(ctx), pop, k.reason).Inc()

@@ -89,7 +89,9 @@ func TestServesCoreDNSTestCases(t *testing.T) {
 
 type pickLast struct{}
 
-func (pickLast) Pick(_ zone.Steering, v zone.Variants, _ bool) int { return v.Len() - 1 }
+func (pickLast) Pick(_ zone.Steering, v zone.Variants, _ bool) zone.Choice {
+	return zone.Choice{Variant: v.Len() - 1}
+}
 
 func TestSteeredNameAsksThePickerInTheContext(t *testing.T) {
 	st := edgetest.New(t)
