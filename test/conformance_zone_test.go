@@ -62,12 +62,18 @@ func (z *conformanceZone) name() string {
 	}
 	for range labels {
 		longer := z.label() + "." + name
-		if _, err := zone.ParseName(longer); err != nil || z.signed != unsigned && len(longer) > maxLDNSName {
+		if !z.readable(longer) {
 			break
 		}
 		name = longer
 	}
 	return name
+}
+
+// readable tells whether all who are to read the zone can read the name.
+func (z *conformanceZone) readable(name string) bool {
+	_, err := zone.ParseName(name)
+	return err == nil && (z.signed == unsigned || len(name) <= maxLDNSName)
 }
 
 func (z *conformanceZone) target() string {
@@ -76,7 +82,9 @@ func (z *conformanceZone) target() string {
 		return "elsewhere.invalid."
 	case 1, 2, 3:
 		if len(z.owners) > 0 {
-			return strings.Replace(z.owners[z.rnd.IntN(len(z.owners))], "*", z.label(), z.rnd.IntN(2))
+			if target := strings.Replace(z.owners[z.rnd.IntN(len(z.owners))], "*", z.label(), z.rnd.IntN(2)); z.readable(target) {
+				return target
+			}
 		}
 	}
 	return z.name()
@@ -125,7 +133,7 @@ func (z *conformanceZone) fill(owner string) {
 func (z *conformanceZone) cut(owner string) {
 	for range 1 + z.rnd.IntN(2) {
 		target := z.target()
-		if below := "ns." + owner; z.rnd.IntN(2) == 0 && z.claim(below) {
+		if below := "ns." + owner; z.rnd.IntN(2) == 0 && z.readable(below) && z.claim(below) {
 			target = below
 			z.addresses(below)
 		}
