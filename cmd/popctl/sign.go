@@ -68,11 +68,8 @@ func (a *app) signer(s *signFlags, origin zone.Name, bar *progress) (publish.Sig
 	}, nil
 }
 
-// line says what was signed, "" if nothing was to be.
+// line says what was signed.
 func (s *signFlags) line() string {
-	if s.keys == "" {
-		return ""
-	}
 	return fmt.Sprintf("signatures: %d made, %d kept; the first expires %s; sign again by %s",
 		s.report.Made, s.report.Kept, when(s.report.Expires), when(s.report.Again))
 }
