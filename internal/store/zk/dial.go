@@ -55,30 +55,38 @@ func (d *dialer) dial(network, address string, _ time.Duration) (net.Conn, error
 		return nil, err
 	}
 	if d.o.TLS != nil {
-		if raw, err = secure(ctx, raw, address, d.o.TLS); err != nil {
+		if raw, err = d.secure(ctx, raw, address); err != nil {
 			return nil, err
 		}
 	}
 	return d.keep(raw)
 }
 
-// secure does the TLS handshake.
-func secure(ctx context.Context, raw net.Conn, address string, config *tls.Config) (net.Conn, error) {
+// secure does the TLS handshake. It closes raw when it fails.
+func (d *dialer) secure(ctx context.Context, raw net.Conn, address string) (net.Conn, error) {
+	c, err := handshake(ctx, raw, address, d.o.TLS)
+	if err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return c, nil
+}
+
+func handshake(ctx context.Context, raw net.Conn, address string, configure func() (*tls.Config, error)) (net.Conn, error) {
+	config, err := configure()
+	if err != nil {
+		return nil, err
+	}
 	if config.ServerName == "" {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
-			_ = raw.Close()
 			return nil, err
 		}
 		config = config.Clone()
 		config.ServerName = host
 	}
 	c := tls.Client(raw, config)
-	if err := c.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
-		return nil, fmt.Errorf("TLS: %w", err)
-	}
-	return c, nil
+	return c, c.HandshakeContext(ctx)
 }
 
 func (d *dialer) keep(raw net.Conn) (net.Conn, error) {
