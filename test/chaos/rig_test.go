@@ -34,16 +34,29 @@ type rig struct {
 	cache   string
 	addr    string
 	pprof   string
+	with    setup
 
 	server *server
 	load   *load
 	before resources
 }
 
+// A setup is what a case wants different from the others.
+type setup struct {
+	member     func(*zktest.Server) // configures a server of the ensemble before its start
+	publishing publishing
+	zkzone     string // lines for the block in the Corefile
+}
+
 // newRig starts it all and waits until versions flow.
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { t.Helper(); return setup{}.rig(t) }
+
+// newStore starts all but the server and who asks it.
+func newStore(t *testing.T) *rig { t.Helper(); return setup{}.store(t) }
+
+func (with setup) rig(t *testing.T) *rig {
 	t.Helper()
-	r := newStore(t)
+	r := with.store(t)
 	r.serve()
 	r.ask()
 	r.pub.start(t)
@@ -52,14 +65,18 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// newStore starts all but the server and who asks it.
-func newStore(t *testing.T) *rig {
+func (with setup) store(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, zk: zktest.StartEnsemble(t, 3), cache: t.TempDir(), addr: freeAddr(t), pprof: freeAddr(t)}
+	r := &rig{t: t, with: with, cache: t.TempDir(), addr: freeAddr(t), pprof: freeAddr(t)}
+	r.zk = zktest.StartEnsemble(t, 3, with.member)
 	for _, s := range r.zk.Servers {
-		r.proxies = append(r.proxies, zktest.NewProxy(t, s.Addr()))
+		addr := s.Addr()
+		if strings.Contains(with.zkzone, "tls ") {
+			addr = s.SecureAddr()
+		}
+		r.proxies = append(r.proxies, zktest.NewProxy(t, addr))
 	}
-	r.pub = newPublisher(t, servers(r.zk))
+	r.pub = newPublisher(t, servers(r.zk), with.publishing)
 	return r
 }
 
@@ -92,10 +109,11 @@ func (r *rig) serve() {
         source zk://%s/popdns
         cache %s
         startup_timeout 3s
+        %s
     }
     errors
 }
-`, port, r.pprof, strings.Join(addrs, ","), r.cache)
+`, port, r.pprof, strings.Join(addrs, ","), r.cache, r.with.zkzone)
 	r.server = startServer(r.t, corefile, r.addr)
 }
 
@@ -125,7 +143,7 @@ func (r *rig) converge(when string) {
 func (r *rig) served(serial uint32, when string) {
 	r.t.Helper()
 	eventually(r.t, fmt.Sprintf("serial %d is served %s", serial, when), func() error {
-		if got := r.load.newest.Load(); got < serial {
+		if got := r.load.newest.Load(); older(got, serial) {
 			return fmt.Errorf("%d is", got)
 		}
 		return nil
