@@ -20,7 +20,7 @@ type Options struct {
 	Watchdog         time.Duration // without a session for so long, the client is made anew; default the longer of 3 sessions and 30 s
 	BulkIdle         time.Duration // how long the second connection, of large commits, is kept unused
 
-	// Logf gets one line per change of the connection and the library's complaints, not more than one of a kind in a minute. nil: no log.
+	// Logf gets one line per change of the connection and the library's complaints, not more than one of a kind and reason in a minute. nil: no log.
 	Logf func(format string, args ...any)
 }
 
