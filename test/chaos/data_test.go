@@ -43,6 +43,7 @@ func TestWipedEnsembleFreezesTheZone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.serve()
+	r.ready()
 	r.ask()
 	r.converge("after the cache was removed")
 	r.before = r.measure()

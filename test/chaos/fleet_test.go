@@ -74,8 +74,10 @@ func TestStormOfChanges(t *testing.T) {
 	long(t)
 	r := newRig(t)
 	live := zonePath + "/live"
-	sets := []store.Op{store.Create(live, nil)}
-	for i := range 200 {
+	const nodes = 200
+	sets := make([]store.Op, 0, nodes+1)
+	sets = append(sets, store.Create(live, nil))
+	for i := range nodes {
 		sets = append(sets, store.Create(fmt.Sprintf("%s/%d", live, i), nil))
 	}
 	if err := r.pub.st.Commit(t.Context(), sets...); err != nil {

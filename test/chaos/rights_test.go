@@ -18,6 +18,7 @@ import (
 // to write, to create and to delete everywhere, without any and with wrong
 // ones, while a server without any reads it.
 func TestReadersCanChangeNothing(t *testing.T) {
+	long(t)
 	r := setup{publishing: publishing{auth: "publisher:hunter2"}}.rig(t)
 	r.pub.halt()
 	r.pub.ballast.Store(ballast) // an image and its history, too

@@ -177,7 +177,7 @@ func TestAllServersStoppedBeyondTheSession(t *testing.T) {
 
 func TestExpiredSessionIsReplaced(t *testing.T) {
 	r := newRig(t)
-	for range 3 {
+	for range 8 {
 		expired := false
 		r.each(func(p *zktest.Proxy) { expired = expired || p.ExpireSession() == nil })
 		if !expired {
