@@ -161,8 +161,14 @@ func exchange(conn *dns.Conn, k *kind) (*dns.Msg, error) {
 	}
 	for {
 		m, err := conn.ReadMsg()
-		if err != nil || m.Id == q.Id {
-			return m, err
+		if err != nil {
+			return nil, err
+		}
+		if !m.Response {
+			return nil, errors.New("our own question came back: the socket has the port that nobody listens on yet")
+		}
+		if m.Id == q.Id {
+			return m, nil
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 // TestDeletedNodesTakeNothingAway deletes more and more of the store, while the
 // zone is served, and puts it back: the same contents in new nodes.
 func TestDeletedNodesTakeNothingAway(t *testing.T) {
+	long(t)
 	r := newRig(t)
 	for _, deleted := range []struct {
 		path    string
