@@ -42,7 +42,8 @@ func (l *logger) now(format string, args ...any) { l.logf("zookeeper: "+format, 
 // kind is what lines have in common that tell the same: the format and the reasons, without addresses and times. Another reason is news, as a
 // certificate is that has expired on a server that refused connections a moment ago.
 func kind(format string, args []any) string {
-	k := format
+	var k strings.Builder
+	k.WriteString(format)
 	for _, a := range args {
 		err, ok := a.(error)
 		if !ok {
@@ -51,12 +52,12 @@ func kind(format string, args []any) string {
 		for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 			err = next
 		}
-		k += fmt.Sprintf(" %T", err)
+		fmt.Fprintf(&k, " %T", err)
 		if errno, ok := err.(syscall.Errno); ok { //nolint:errorlint // it is the innermost
-			k += errno.Error()
+			k.WriteString(errno.Error())
 		}
 	}
-	return k
+	return k.String()
 }
 
 func (l *logger) due(kind string) bool {
