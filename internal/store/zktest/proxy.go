@@ -29,6 +29,9 @@ type Proxy struct {
 	lossy    bool     // bytes were swallowed, or connections are to be reset
 }
 
+// Some toxics write to zerolog's own log whatever logger the proxy has.
+func init() { zerolog.SetGlobalLevel(zerolog.Disabled) }
+
 // NewProxy starts a proxy to upstream, forwarding, on a free port. It ends with the test.
 func NewProxy(tb testing.TB, upstream string) *Proxy {
 	tb.Helper()
