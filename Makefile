@@ -40,7 +40,7 @@ test: deps ## all tests, against a real ZooKeeper too (POPDNS_SKIP_ZK=1 leaves t
 	$(GO) test -count=1 -short -timeout 5m ./test/chaos
 
 .PHONY: chaos
-chaos: deps ## every fault of servers, network, data and disk, under load, on ensembles of three (8 min)
+chaos: deps ## every fault of servers, network, data and disk, under load, on ensembles of three (13 min)
 	$(GO) test -count=1 -timeout 25m -v ./test/chaos
 
 .PHONY: race
