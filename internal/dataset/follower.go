@@ -27,7 +27,8 @@ type Follower[V any] struct {
 	// Below: only Run's goroutine.
 	failures int // in a row, of reading it
 	reported report
-	absent   bool // it was said that there is no head yet
+	absent   bool            // it was said that there is no head yet
+	identity <-chan struct{} // closed when a head that was refused for its cluster may be tried again; nil for none
 }
 
 // FollowOptions are a Follower's cache and hooks. All may be zero. The hooks are called one at a time, from Run or LoadCache
@@ -36,6 +37,8 @@ type FollowOptions[V any] struct {
 	// Cache keeps the newest version for the next start. It may be shared with other followers of the same dataset, in this
 	// process or another. It is not closed.
 	Cache store.Store
+	// Identity is asked whether the store succeeds the one that a version came from, when a head is of another cluster. nil: it succeeds none.
+	Identity *Identity
 	// Accept is a guard that does not trust the committer: its error refuses the version. old is nil if there is none yet.
 	// Head.ForcedSince tells it what an operator forced.
 	Accept func(old, new *Version[V]) error
@@ -149,15 +152,22 @@ func (f *Follower[V]) Run(ctx context.Context) error {
 			f.failures = 0
 			f.take(ctx, h, saver, retry)
 		case <-retry.C:
-			// Always the newest head: what could not be read may have been collected because there is a newer one.
-			n, err := f.s.Get(ctx, headPath(f.ref.Path))
-			if err != nil && !errors.Is(err, store.ErrNoNode) {
-				f.again(retry) // Watch tells when the store is back; this is for one that half works
-				continue
-			}
-			f.take(ctx, seen{n, err}, saver, retry)
+			f.reread(ctx, saver, retry)
+		case <-f.identity:
+			f.identity = nil
+			f.reread(ctx, saver, retry)
 		}
 	}
+}
+
+// reread tries the newest head again, never an older one: what could not be read may have been collected because there is a newer one.
+func (f *Follower[V]) reread(ctx context.Context, saver *saver[V], retry *time.Timer) {
+	n, err := f.s.Get(ctx, headPath(f.ref.Path))
+	if err != nil && !errors.Is(err, store.ErrNoNode) {
+		f.again(retry) // Watch tells when the store is back; this is for one that half works
+		return
+	}
+	f.take(ctx, seen{n, err}, saver, retry)
 }
 
 // seen is what a watch told.
@@ -178,6 +188,7 @@ func newest(ch chan seen, h seen) {
 // take deals with a head, and sets the timer if it must be tried again.
 func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *time.Timer) {
 	retry.Stop()
+	f.identity = nil
 	if h.err != nil {
 		f.lost(h.err)
 		return

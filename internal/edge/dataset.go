@@ -67,6 +67,7 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 	var before uint32      // serial of the version before; no dataset has serial 0
 	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
 		Cache:    s.cache,
+		Identity: s.identity,
 		Accept:   h.accept,
 		OnPassed: func(between iter.Seq[V]) { passed = between },
 		OnVersion: func(v *dataset.Version[V]) {

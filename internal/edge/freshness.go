@@ -42,7 +42,7 @@ func (s *Source) Freshness(d *Dataset[*zone.Snapshot], v *dataset.Version[*zone.
 		f.SourceTime = v.Head.Published
 	}
 	frozen := d.follower.Refusing()
-	if beat := s.Heartbeat(); beat != nil {
+	if beat := s.Heartbeat(); beat.speaksOf(&v.Head) {
 		if !frozen {
 			f.SourceTime, f.Pulse = beat.Stamped, true
 		}

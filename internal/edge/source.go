@@ -45,6 +45,8 @@ type Source struct {
 	obs   Observer
 	store *deferred
 	cache store.Store // nil when there is none
+	// identity is asked when a dataset's head is of another store than what is served.
+	identity *dataset.Identity
 
 	ctx    context.Context //nolint:containedctx // the life of the source, ended by Close
 	cancel context.CancelFunc
@@ -79,6 +81,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		feeds:    map[zone.Name]*feeds{},
 		switched: make(chan struct{}, 1),
 	}
+	s.identity = dataset.NewIdentity(s.store, s.keys())
 	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.CacheDir != "" {
@@ -93,6 +96,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{})
 	s.wg.Go(s.openStore)
 	s.wg.Go(s.watchHeartbeat)
+	s.wg.Go(func() { _ = s.identity.Run(s.ctx) }) // its end is that of the source
 	s.wg.Go(func() { s.trim(s.ctx) })
 	return s, nil
 }
