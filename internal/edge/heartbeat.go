@@ -44,14 +44,15 @@ func (s *Source) watchHeartbeat() {
 			return
 		}
 		s.heartbeat.Store(&Heartbeat{Stamped: beat.Time, Received: time.Now(), Cluster: beat.Cluster})
-		s.obs.Pulse(s.cfg.URL, beat.Time)
 		if s.cache == nil || time.Since(cached) < cacheHeartbeatEvery {
 			return
 		}
 		cached = time.Now()
 		if err := s.cacheHeartbeat(n.Data); err != nil {
 			s.obs.CacheFailed(dataset.HeartbeatPath, err)
+			return
 		}
+		s.cached()
 	})
 }
 

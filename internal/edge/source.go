@@ -61,6 +61,7 @@ type Source struct {
 	feeds   map[zone.Name]*feeds
 
 	heartbeat atomic.Pointer[Heartbeat]
+	cacheCounts
 	switched  chan struct{} // tells trim that a version was switched
 	closeOnce sync.Once
 	closeErr  error
@@ -93,7 +94,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 			s.loadCachedHeartbeat()
 		}
 	}
-	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{})
+	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{changes: popsChanges})
 	s.wg.Go(s.openStore)
 	s.wg.Go(s.watchHeartbeat)
 	s.wg.Go(func() { _ = s.identity.Run(s.ctx) }) // its end is that of the source
@@ -142,6 +143,7 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 			}
 			s.feed(origin, v.Value, passed)
 		},
+		changes: zoneChanges(origin),
 	})
 	s.zones[origin] = d
 	return d
