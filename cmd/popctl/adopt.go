@@ -141,7 +141,15 @@ func (a *app) adoptCache(ctx context.Context, p *publish.Publisher, o *adoptFlag
 	if err != nil {
 		return err
 	}
-	return a.printAdopted(r.IdentityReceipt, r.Datasets)
+	if err := a.printAdopted(r.IdentityReceipt, r.Datasets); err != nil || o.restore == "" {
+		return err
+	}
+	for _, d := range r.Datasets {
+		if d.New == 0 && d.Refused != "" {
+			return fmt.Errorf("%s could not be restored: %w", d.Path, dataset.ErrSerial)
+		}
+	}
+	return nil
 }
 
 // openCache opens a directory as a store, but makes none where there is none.
@@ -189,7 +197,7 @@ func (a *app) planAdoption(ctx context.Context, p *publish.Publisher, cache stor
 // cachedLines tells what became of each dataset in the cache.
 func cachedLines(datasets []publish.Cached, restore bool, verb string) []string {
 	var lines []string
-	same := 0
+	same, left := 0, false
 	for _, d := range datasets {
 		switch {
 		case d.New != 0:
@@ -200,7 +208,11 @@ func cachedLines(datasets []publish.Cached, restore bool, verb string) []string 
 			lines = append(lines, fmt.Sprintf("%s: the cache's serial %d, %d items, %s%s", d.Path, d.Serial, d.Items, verb, replaced(d)))
 		default:
 			lines = append(lines, fmt.Sprintf("%s: still refused by an edge that serves serial %d: %s", d.Path, d.Serial, oneLine(d.Refused)))
+			left = true
 		}
+	}
+	if left {
+		lines = append(lines, "publish those with higher serials, or from the cache with popctl adopt --restore DIR")
 	}
 	if same > 0 {
 		lines = append(lines, fmt.Sprintf("%d datasets: the store has what an edge with this cache takes", same))

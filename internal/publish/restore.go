@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/popdns/popdns/internal/dataset"
@@ -10,19 +11,28 @@ import (
 )
 
 // restore publishes the cache's version of a dataset, unless an edge with that cache takes the store's. The serial is above both, except where it is
-// signed into the data: then it stays, and edges take the same content under the same serial.
+// signed into the data: then it stays, and edges take the same content under the same serial; where they don't, d.Refused says so, and that is no error:
+// the other datasets need not wait for the signer.
 func (p *Publisher) restore(ctx context.Context, cache store.Reader, d *Cached) error {
 	if d.Refused == "" {
 		return nil
 	}
 	c := p.commit()
 	c.MinSerial, c.Renew = dataset.SerialAfter(d.Serial), true
+	if zone.SerialNewer(d.Stored, d.Serial) { // of an epoch that is over
+		c.MinSerial = dataset.SerialAfter(d.Stored)
+	}
 	receipt, err := p.restoreKind(ctx, cache, d.Path, c)
+	if errors.Is(err, dataset.ErrSerial) {
+		d.Refused = err.Error()
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("restore %s: %w", d.Path, err)
 	}
 	if err := dataset.MayFollow(&d.head, &receipt.Head); err != nil {
-		return fmt.Errorf("restore %s: published as serial %d, and still: %w", d.Path, receipt.New, err)
+		d.Refused = err.Error() + "; the serial is signed into the zone: sign it anew with a higher one"
+		return nil
 	}
 	d.New = receipt.New
 	return nil
