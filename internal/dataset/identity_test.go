@@ -128,6 +128,13 @@ func TestAWipedStoreFreezesUntilItAdoptsTheOldOne(t *testing.T) {
 		setCluster(t, s, Keys{}, adopted)
 		put(t, NewWriter(s, testRef), of("new=2"))
 		r.await(t, 8)
+		// The old store's node, or an old one of this store, brings nothing back.
+		setCluster(t, s, Keys{}, Cluster{ID: old, Epoch: 1})
+		put(t, NewWriter(s, testRef), of("old=1"))
+		r.awaitRefusal(t, ReasonCluster)
+		if v := r.Current(); v.Head.Serial != 8 || v.Head.Cluster != id {
+			t.Errorf("serial %d of %s is served", v.Head.Serial, v.Head.Cluster)
+		}
 	})
 }
 
@@ -231,11 +238,10 @@ func TestTheIdentityIsWatchedOnceForAllAndOnlyWhenItIsNeeded(t *testing.T) {
 	w := &watched{Store: s, paths: map[string]int{}}
 	identity := identityOf(t, w, Keys{})
 	put(t, NewWriter(s, testRef), of("a=0"))
-	var all []*running
-	for range 20 {
-		r := follow(t, w, FollowOptions[*pairs]{Identity: identity})
-		r.await(t, 1)
-		all = append(all, r)
+	var all [20]*running
+	for i := range all {
+		all[i] = follow(t, w, FollowOptions[*pairs]{Identity: identity})
+		all[i].await(t, 1)
 	}
 	if n := w.of(clusterPath); n != 0 {
 		t.Fatalf("%d watches of the identity before anything is wrong", n)
