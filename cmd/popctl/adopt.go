@@ -39,7 +39,8 @@ them that it is meant. They go on within seconds, without a restart, and their c
 
   cluster   the store was wiped, or replaced by another. "adopt OLD-ID" records in this store that it
             succeeds OLD-ID, which is in the edge's line: "head is of cluster NEW, served is OLD".
-            "adopt --cache DIR" reads the ids from the disk cache of an edge instead.
+            "adopt --cache DIR" reads the ids from the disk cache of an edge instead (and raises the epoch
+            if the cache is of this very store, in a newer state).
   serial    what this store has is not newer than what is served; no adoption lets a serial go back.
             Publish with a higher serial, or let --restore do it.
   cluster, "head is of epoch N, served is M"   an older state of this very store was restored.

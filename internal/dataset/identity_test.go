@@ -431,3 +431,37 @@ func TestRenewingCommitsTheSameContentUnderANewerSerial(t *testing.T) {
 		wantItems(t, v, 10, of("a=1"))
 	}
 }
+
+// FuzzClaim gives an Identity with keys any octets for a cluster node: nothing but what was signed may say that it succeeds another store.
+func FuzzClaim(f *testing.F) {
+	k := newKeys(f)
+	c := Cluster{ID: "new", Epoch: 1}
+	if err := c.Adopt("old", "fuzz"); err != nil {
+		f.Fatal(err)
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		f.Fatal(err)
+	}
+	signed := k.seal(clusterPurpose, b)
+	f.Add(signed)
+	f.Add(b)
+	f.Add(k.seal(headPurpose, b))
+	f.Add([]byte(`{"id":"new","epoch":1,"adopts":[{"id":"old"},{"id":"old"}]}`))
+	f.Fuzz(func(t *testing.T, node []byte) {
+		for _, keys := range []Keys{{}, {Verify: k.Verify}} {
+			i := NewIdentity(nil, keys)
+			i.take(node, nil)
+			_, err := i.succeeds(t.Context(), "new", "old")
+			if err == nil && keys.Verify != "" && string(node) != string(signed) {
+				t.Fatalf("%q counts as an adoption", node)
+			}
+			if _, refused := asRefusal(err, 1); err != nil && !refused {
+				t.Fatalf("%q: %v is no Refusal", node, err)
+			}
+			if c := i.claim().cluster; len(c.Adopts) > MaxAdoptions || len(c.ID) > maxIDBytes {
+				t.Fatalf("%d adoptions, id of %d bytes", len(c.Adopts), len(c.ID))
+			}
+		}
+	})
+}
