@@ -84,7 +84,7 @@ func TestKilledZooKeeperHarmsNoQuery(t *testing.T) {
 	for _, dataset := range []string{"zones/example.org", "maps/edge", "pops"} {
 		exports(t, web, fmt.Sprintf("state{dataset=%q} 1", dataset))
 	}
-	exports(t, web, `datasets{state="stale",store="`+url+`"} 3`, `store_connected{store="`+url+`"} 0`)
+	exports(t, web, `datasets{kind="map",state="stale",store="`+url+`"} 1`, `store_connected{store="`+url+`"} 0`)
 	first, err := freshness(addr, "_freshness.example.org")
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestKilledZooKeeperHarmsNoQuery(t *testing.T) {
 		t.Errorf("started from the disk cache: www.example.org for 203.0.113.0/24 is %q, want its PoP's 203.0.113.10", got)
 	}
 	waitState(t, addr, "disk")
-	exports(t, web, `state{dataset="zones/example.org"} 2`, `datasets{state="disk",store="`+url+`"} 3`)
+	exports(t, web, `state{dataset="zones/example.org"} 2`, `datasets{kind="pops",state="disk",store="`+url+`"} 1`)
 }
 
 // exports checks lines of zkzone's metrics, given without the prefix.

@@ -69,8 +69,17 @@ func collectDataset(ch chan<- prometheus.Metric, d edge.DatasetReport) {
 // A storeReport is what the Sources of one store have in common.
 type storeReport struct {
 	edge.Report
-	states map[edge.State]int
+	states map[kindState]int
 }
+
+// kindState is what datasets are counted by.
+type kindState struct {
+	kind  string
+	state edge.State
+}
+
+// kinds are those of the codecs.
+var kinds = []string{"zone", "map", "pops"}
 
 func collectStore(ch chan<- prometheus.Metric, s *storeReport) {
 	store := strings.ToValidUTF8(s.Store, "\uFFFD") // a directory's name may be anything
@@ -84,8 +93,10 @@ func collectStore(ch chan<- prometheus.Metric, s *storeReport) {
 	metric(connectedDesc, prometheus.GaugeValue, connected)
 	metric(sessionsDesc, prometheus.CounterValue, float64(s.Status.Sessions))
 	metric(cacheWritesDesc, prometheus.CounterValue, float64(s.CacheWrites))
-	for state := range stateNumbers {
-		metric(datasetsDesc, prometheus.GaugeValue, float64(s.states[state]), string(state))
+	for _, kind := range kinds {
+		for state := range stateNumbers {
+			metric(datasetsDesc, prometheus.GaugeValue, float64(s.states[kindState{kind, state}]), kind, string(state))
+		}
 	}
 	for desc, t := range map[*prometheus.Desc]time.Time{contactDesc: s.LastContact, heartbeatDesc: s.Heartbeat, cacheWrittenDesc: s.CacheWrittenAt} {
 		if !t.IsZero() { // otherwise absent: no time would be the age of the epoch
@@ -133,7 +144,7 @@ func worstStores(reports []edge.Report) []*storeReport {
 	for _, r := range reports {
 		s := stores[r.Store]
 		if s == nil {
-			s = &storeReport{r, map[edge.State]int{}}
+			s = &storeReport{r, map[kindState]int{}}
 			stores[r.Store] = s
 			out = append(out, s)
 		} else {
@@ -144,7 +155,7 @@ func worstStores(reports []edge.Report) []*storeReport {
 			s.CacheWrittenAt = slices.MaxFunc([]time.Time{s.CacheWrittenAt, r.CacheWrittenAt}, time.Time.Compare)
 		}
 		for _, d := range r.Datasets {
-			s.states[d.State]++
+			s.states[kindState{d.Kind, d.State}]++
 		}
 	}
 	return out

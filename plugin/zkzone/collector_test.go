@@ -109,7 +109,7 @@ func TestMetricsTellHowThingsStandWhenTheyAreScraped(t *testing.T) {
 	becomes(t, "frozen, and as old as the version that is served", func() bool {
 		return zoneSeries(t, "state") == 3 && zoneSeries(t, "source_timestamp_seconds") == unixSeconds(v.Head.SourceTime)
 	})
-	if n := scraped(t)[fmt.Sprintf("datasets{state=frozen,store=%s}", st.URL())]; n != 1 {
+	if n := scraped(t)[fmt.Sprintf("datasets{kind=zone,state=frozen,store=%s}", st.URL())]; n != 1 {
 		t.Errorf("%v datasets are frozen", n)
 	}
 	// A second block that follows the same zone from another store, where all is well: the worse one shows.

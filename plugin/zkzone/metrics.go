@@ -70,7 +70,7 @@ var (
 	publishedDesc = desc("published_timestamp_seconds", "Unix time at which the version being served was published.", "dataset")
 	sourceDesc    = desc("source_timestamp_seconds", "Unix time up to which the data being served is known to be current: the heartbeat's, or the version's own where there is none or the dataset is frozen.", "dataset")
 	stateDesc     = desc("state", "How the dataset stands: 0 live, 1 stale, 2 disk, 3 frozen, 4 none.", "dataset")
-	datasetsDesc  = desc("datasets", "Number of datasets by state (live, stale, disk, frozen, none).", "store", "state")
+	datasetsDesc  = desc("datasets", "Number of datasets by kind (zone, map, pops) and state (live, stale, disk, frozen, none).", "store", "kind", "state")
 
 	heartbeatDesc    = desc("heartbeat_timestamp_seconds", "Unix time of the newest heartbeat seen, stamped by the pipeline's writing end.", "store")
 	connectedDesc    = desc("store_connected", "Whether the store is in reach: 1 or 0.", "store")
