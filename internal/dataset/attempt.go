@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/popdns/popdns/internal/store"
@@ -79,7 +80,7 @@ func (a *attempt[V]) run(ctx context.Context) (*Receipt, error) {
 		return nil, err
 	}
 	if p == nil {
-		return unchanged(head), nil
+		return unchanged(head), a.heal(ctx)
 	}
 	if p.image && a.guard.last != nil {
 		return nil, errNeedsLock
@@ -121,6 +122,19 @@ func (a *attempt[V]) current(ctx context.Context, st *state) (*Head, error) {
 		}
 	}
 	return nil, err
+}
+
+// heal lists a dataset that has its version but is not in the catalog: a publisher died before it came to that. Publishing again must help.
+func (a *attempt[V]) heal(ctx context.Context) error {
+	path := a.w.ref.Path
+	if dir, _, _ := strings.Cut(path, "/"); a.c.Unlisted || (&Catalog{}).list(dir) == nil {
+		return nil
+	}
+	c, err := ReadCatalog(ctx, a.w.s)
+	if err != nil || c.Lists(path) {
+		return err
+	}
+	return ListAll(ctx, a.w.s, a.w.ref.Keys, []string{path}, a.c.Force)
 }
 
 func unchanged(head *Head) *Receipt {

@@ -116,6 +116,9 @@ func lockPath(path string) string { return store.Join(path, "lock") }
 func logDir(path string) string   { return store.Join(path, "log") }
 func baseDir(path string) string  { return store.Join(path, "base") }
 
+// removedPath is the last head of a dataset that was removed.
+func removedPath(path string) string { return store.Join(path, "removed") }
+
 func historyDir(path string) string { return store.Join(path, "history") }
 
 func logPath(path string, serial uint32) string {
