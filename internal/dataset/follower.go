@@ -24,15 +24,21 @@ type Follower[V any] struct {
 	cached   atomic.Bool // the disk cache was loaded, so it is sound
 	refusing atomic.Bool // the newest head was refused
 
-	// Below: only Run's goroutine.
-	failures int // in a row, of reading it
+	saver *saver[V] // set by Run
+
+	mu       sync.Mutex // one head after the other
+	failures int        // in a row, of reading it
 	reported report
 	absent   bool // it was said that there is no head yet
+	retry    retry
 }
 
 // FollowOptions are a Follower's cache and hooks. All may be zero. The hooks are called one at a time, from Run or LoadCache
 // (OnCacheError from a goroutine that Run waits for); while one runs, nothing newer is taken, but Current goes on.
 type FollowOptions[V any] struct {
+	// Loads and Saves, if set, have room for as many as may load an image, and write to the cache, at once: followers share them, so that the start of
+	// thousands neither floods the store nor the disk.
+	Loads, Saves chan struct{}
 	// Cache keeps the newest version for the next start. It may be shared with other followers of the same dataset, in this
 	// process or another. It is not closed.
 	Cache store.Store
@@ -123,41 +129,37 @@ func (f *Follower[V]) LoadCache(ctx context.Context) error {
 }
 
 // Run follows the dataset until ctx ends or the store is closed, and returns that error. It waits for all it started; what
-// it found last is in the cache then, unless the disk needs more than ten seconds. Call it once.
+// it found last is in the cache then, unless the disk needs more than ten seconds. Call it once. The caller's goroutine is the only one
+// that stays; others come and go with what is to be saved or tried again.
 func (f *Follower[V]) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	heads := make(chan seen, 1)
-	wg.Go(func() {
-		cancel(f.s.Watch(ctx, headPath(f.ref.Path), func(n store.Node, err error) { newest(heads, seen{n, err}) }))
+	f.saver = newSaver(f.ref, f.opts.Cache, f.cached.Load(), f.opts.OnCacheError, f.opts.Saves)
+	err := f.s.Watch(ctx, headPath(f.ref.Path), func(n store.Node, err error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.failures = 0
+		f.take(ctx, seen{n, err})
 	})
-	saver := newSaver(f.ref, f.opts.Cache, f.cached.Load(), f.opts.OnCacheError)
-	saving, stopSaving := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopSaving()
-	wg.Go(func() { saver.run(saving) })
+	f.mu.Lock()
+	f.retry.end()
+	f.mu.Unlock()
+	f.retry.wait()
+	f.saver.stop()
+	return err
+}
 
-	retry := time.NewTimer(retryMax)
-	retry.Stop()
-	defer retry.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case h := <-heads:
-			f.failures = 0
-			f.take(ctx, h, saver, retry)
-		case <-retry.C:
-			// Always the newest head: what could not be read may have been collected because there is a newer one.
-			n, err := f.s.Get(ctx, headPath(f.ref.Path))
-			if err != nil && !errors.Is(err, store.ErrNoNode) {
-				f.again(retry) // Watch tells when the store is back; this is for one that half works
-				continue
-			}
-			f.take(ctx, seen{n, err}, saver, retry)
-		}
+// lookAgain takes the head as it is now: what could not be read may have been collected because there is a newer one.
+func (f *Follower[V]) lookAgain(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.retry.ended || ctx.Err() != nil {
+		return
 	}
+	n, err := f.s.Get(ctx, headPath(f.ref.Path))
+	if err != nil && !errors.Is(err, store.ErrNoNode) {
+		f.again(ctx) // Watch tells when the store is back; this is for one that half works
+		return
+	}
+	f.take(ctx, seen{n, err})
 }
 
 // seen is what a watch told.
@@ -166,18 +168,9 @@ type seen struct {
 	err  error
 }
 
-// newest replaces what is in ch by h. There is one sender.
-func newest(ch chan seen, h seen) {
-	select {
-	case <-ch:
-	default:
-	}
-	ch <- h
-}
-
-// take deals with a head, and sets the timer if it must be tried again.
-func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *time.Timer) {
-	retry.Stop()
+// take deals with a head, and sees to it that it is tried again if it must be.
+func (f *Follower[V]) take(ctx context.Context, h seen) {
+	f.retry.cancel()
 	if h.err != nil {
 		f.lost(h.err)
 		return
@@ -185,7 +178,7 @@ func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *
 	v, deltas, err := f.follow(ctx, h.node.Data)
 	if err != nil {
 		if ctx.Err() == nil {
-			f.failed(h.node.Data, err, retry)
+			f.failed(ctx, h.node.Data, err)
 		}
 		return
 	}
@@ -199,7 +192,7 @@ func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *
 		f.opts.OnPassed(f.passed(before.Value, deltas[:len(deltas)-1]))
 	}
 	f.opts.OnVersion(v)
-	saver.put(v, deltas)
+	f.saver.put(v, deltas)
 }
 
 // lost deals with a head that is not there or may not be read.
@@ -215,7 +208,7 @@ func (f *Follower[V]) lost(err error) {
 }
 
 // failed reports a head that was refused, and tries it again later if that may help.
-func (f *Follower[V]) failed(raw []byte, err error, retry *time.Timer) {
+func (f *Follower[V]) failed(ctx context.Context, raw []byte, err error) {
 	r, refused := asRefusal(err, 0)
 	if refused {
 		r.Err = fmt.Errorf("%s: %w", f.ref.Path, err)
@@ -224,7 +217,7 @@ func (f *Follower[V]) failed(raw []byte, err error, retry *time.Timer) {
 			return
 		}
 	}
-	f.again(retry)
+	f.again(ctx)
 }
 
 func (f *Follower[V]) report(head []byte, r Refusal) {
@@ -236,7 +229,7 @@ func (f *Follower[V]) report(head []byte, r Refusal) {
 	}
 }
 
-func (f *Follower[V]) again(retry *time.Timer) {
-	retry.Reset(backoff(f.failures))
+func (f *Follower[V]) again(ctx context.Context) {
+	f.retry.after(backoff(f.failures), func() { f.lookAgain(ctx) })
 	f.failures++
 }
