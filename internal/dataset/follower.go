@@ -115,7 +115,7 @@ func (f *Follower[V]) LoadCache(ctx context.Context) error {
 	v, err := Load(ctx, f.opts.Cache, f.ref.local())
 	if err != nil {
 		err = fmt.Errorf("disk cache: %w", err)
-		if !errors.Is(err, ErrNoDataset) {
+		if !errors.Is(err, ErrNoDataset) && ctx.Err() == nil {
 			f.opts.OnCacheError(err)
 		}
 		return err

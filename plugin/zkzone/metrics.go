@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Labels are bounded: store by the Corefile, dataset by the zones configured and the maps they name,
-// reason and kind by constants.
+// Labels are bounded: store by the Corefile, dataset and zone by the zones configured and the maps they name
+// (see seriesOf for those that the catalog lists), reason and kind by constants.
 var (
 	answers = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
@@ -52,6 +52,20 @@ var (
 		Help:      "Histogram of the time from a version's publication, by the publisher's clock, to its being served.",
 		Buckets:   []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
 	}, []string{"kind"})
+
+	catalogZones = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "catalog_zones",
+		Help:      "Zones that the store's catalog lists, as far as they were not removed.",
+	}, []string{"store"})
+
+	catalogRevision = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "catalog_revision",
+		Help:      "Revision of the store's catalog that is known.",
+	}, []string{"store"})
 
 	pulse = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace,
