@@ -33,6 +33,9 @@ func MapPath(name string) string {
 	return store.Join(mapsDir, b.String())
 }
 
+// ZoneKey returns the key of the zone whose dataset is at path; see ZoneName.
+func ZoneKey(path string) (key string, ok bool) { return strings.CutPrefix(path, zonesDir+"/") }
+
 func zoneKey(origin string) string {
 	var b strings.Builder
 	for i := 0; i < len(origin); i++ {
