@@ -274,13 +274,29 @@ func (s *saver[V]) byDeltas(p *save[V], old, next *Head) ([]store.Op, bool, erro
 
 // byImage writes an image of p's version. It is read back like every image, so a bad disk is found now.
 func (s *saver[V]) byImage(ctx context.Context, p *save[V], next *Head) error {
-	for _, dir := range []string{logDir(s.ref.Path), baseDir(s.ref.Path)} {
-		if err := store.MkdirAll(ctx, s.cache, dir); err != nil {
-			return err
-		}
+	if err := s.makeDirs(ctx); err != nil {
+		return err
 	}
 	w := imageWriter[V]{s: s.cache, ref: s.ref}
 	var err error
 	next.Gen, next.Base, err = w.write(ctx, p.version.Value, &next.Revision)
 	return err
+}
+
+// makeDirs makes the directories of log and images, in one write where all are missing.
+func (s *saver[V]) makeDirs(ctx context.Context) error {
+	path := s.ref.Path
+	if err := store.MkdirAll(ctx, s.cache, store.Parent(path)); err != nil {
+		return err
+	}
+	err := s.cache.Commit(ctx, store.Create(path, nil), store.Create(logDir(path), nil), store.Create(baseDir(path), nil))
+	if !errors.Is(err, store.ErrExists) {
+		return err // nil too
+	}
+	for _, dir := range []string{logDir(path), baseDir(path)} {
+		if err := store.MkdirAll(ctx, s.cache, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

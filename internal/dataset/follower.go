@@ -30,6 +30,7 @@ type Follower[V any] struct {
 	failures int        // in a row, of reading it
 	reported report
 	absent   bool // it was said that there is no head yet
+	missing  bool // there was none when it was looked at last
 	retry    retry
 }
 
@@ -71,6 +72,9 @@ const (
 	// in milliseconds, and a damaged image must not be loaded more than once a minute by every edge.
 	retryMin = 100 * time.Millisecond
 	retryMax = time.Minute
+	// lostAfter is how long a head must be missing to be reported: the removal of a dataset deletes it in the same moment as the catalog says so, and
+	// publishing again makes a new one.
+	lostAfter = time.Second
 )
 
 // NewFollower returns a Follower of the dataset at ref in s. It does nothing until LoadCache or Run.
@@ -172,9 +176,10 @@ type seen struct {
 func (f *Follower[V]) take(ctx context.Context, h seen) {
 	f.retry.cancel()
 	if h.err != nil {
-		f.lost(h.err)
+		f.lost(ctx, h.err)
 		return
 	}
+	f.missing = false
 	v, deltas, err := f.follow(ctx, h.node.Data)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -196,12 +201,18 @@ func (f *Follower[V]) take(ctx context.Context, h seen) {
 }
 
 // lost deals with a head that is not there or may not be read.
-func (f *Follower[V]) lost(err error) {
+func (f *Follower[V]) lost(ctx context.Context, err error) {
 	if f.Current() == nil && errors.Is(err, store.ErrNoNode) {
 		if !f.absent {
 			f.absent = true
 			f.opts.OnAbsent()
 		}
+		return
+	}
+	if errors.Is(err, store.ErrNoNode) && !f.missing {
+		f.missing = true
+		f.refusing.Store(true)
+		f.retry.after(lostAfter, func() { f.lookAgain(ctx) })
 		return
 	}
 	f.report([]byte(err.Error()), Refusal{Reason: ReasonHead, Err: fmt.Errorf("%s: head: %w", f.ref.Path, err)})

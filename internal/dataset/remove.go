@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/popdns/popdns/internal/store"
@@ -151,7 +152,35 @@ func readGrave(ctx context.Context, r store.Reader, path string) (grave, error) 
 			g.serial = t.Serial
 		}
 	}
-	return g, nil
+	if g.serial == 0 {
+		g.serial, err = lastSerial(ctx, r, path)
+	}
+	return g, err
+}
+
+// lastSerial returns the newest serial that the images and log entries of a dataset without a head tell, 0 if there are none: a head that was lost must not make
+// serials go back.
+func lastSerial(ctx context.Context, r store.Reader, path string) (uint32, error) {
+	gens, err := numbered(ctx, r, baseDir(path))
+	if err != nil || len(gens) == 0 {
+		return 0, err
+	}
+	node, err := r.Get(ctx, manifestPath(path, slices.Max(gens)))
+	if err != nil && !errors.Is(err, store.ErrNoNode) {
+		return 0, err
+	}
+	var m manifest
+	if decodeJSON(node.Data, store.MaxNodeBytes, &m) != nil {
+		return 0, nil // whoever wrote it died, or it is damaged
+	}
+	last := m.Serial
+	entries, err := numbered(ctx, r, logDir(path))
+	for _, n := range entries {
+		if serial := uint32(n); n < 1<<32 && newer(serial, last) { //nolint:gosec // just checked
+			last = serial
+		}
+	}
+	return last, err
 }
 
 // LoadRemoved reads and verifies the last version of a dataset that was removed, as long as it is kept. Errors are those of Load.
