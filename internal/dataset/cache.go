@@ -52,7 +52,7 @@ type save[V any] struct {
 
 func newSaver[V any](ref Ref[V], cache store.Store, trusted bool, fail func(error), slots chan struct{}) *saver[V] {
 	s := &saver[V]{ref: ref.local(), cache: cache, fail: fail, slots: slots, trusted: trusted}
-	s.stopping, s.end = context.WithCancel(context.Background())
+	s.stopping, s.end = context.WithCancel(context.Background()) //nolint:gosec // stop calls it
 	return s
 }
 

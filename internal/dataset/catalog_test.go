@@ -50,6 +50,7 @@ func catalogOf(t *testing.T, s store.Store) Catalog {
 
 func TestRemovedDatasetComesBackWithSerialsThatGoOn(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func() store.Store) {
+		t.Helper()
 		s := open()
 		initialise(t, s)
 		ref := zoneRef("example.org", Keys{})
@@ -203,7 +204,7 @@ func TestPublishingAgainListsWhatADeadPublisherDidNot(t *testing.T) {
 
 func TestManyAreListedByOneUpdate(t *testing.T) {
 	s := newStore(t)
-	var paths []string
+	paths := make([]string, 0, 500)
 	for i := range 500 {
 		paths = append(paths, ZonePath(fmt.Sprintf("z%d.example", i)))
 	}
@@ -309,6 +310,7 @@ func TestCatalogHistoriesAgreeWithTheModel(t *testing.T) {
 }
 
 func catalogHistory(t *testing.T, r *rand.Rand) {
+	t.Helper()
 	s, cache := newStore(t), openDir(t, memoryDir(t))
 	names := []string{"a.example", "b.example", "c.example", "d.example", "example"}
 	live := map[string]bool{} // by the writers

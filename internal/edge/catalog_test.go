@@ -30,7 +30,7 @@ func (l *listener) changed(zones []zone.Name) {
 }
 
 func (l *listener) has(names ...string) func() bool {
-	var want []zone.Name
+	want := make([]zone.Name, 0, len(names))
 	for _, n := range names {
 		want = append(want, zone.MustParseName(n))
 	}
@@ -156,7 +156,7 @@ func TestRemovedZoneIsTakenOffTheDisk(t *testing.T) {
 func TestZoneAtRestCostsOneGoroutine(t *testing.T) {
 	const zones = 200
 	st := edgetest.New(t)
-	var origins []zone.Name
+	origins := make([]zone.Name, 0, zones)
 	for i := range zones {
 		o := fmt.Sprintf("z%d.example.", i)
 		if i < 3 {

@@ -111,7 +111,7 @@ func prepare[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 // with a cache answers its first query, whatever the store does.
 func (d *Dataset[V]) begin(s *Source) {
 	d.begun.Do(func() {
-		ctx, cancel := context.WithCancel(s.ctx)
+		ctx, cancel := context.WithCancel(s.ctx) //nolint:gosec // end calls it, or the source's own does
 		d.cancel = cancel
 		_ = d.follower.LoadCache(ctx) // a damaged cache was told to OnCacheError
 		s.wg.Go(func() {

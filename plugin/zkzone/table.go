@@ -23,8 +23,8 @@ type served struct {
 // goes makes a new one.
 //
 // It costs one map lookup for each length that some origin has, however many
-// there are (BenchmarkMatch: 25 ns for one of 10,000, where plugin.Zones.Matches
-// needs 1 ms).
+// there are: 0.3 µs for a random one of 10,000, where plugin.Zones.Matches, which
+// looks at all, needs 6 ms (BenchmarkMatch, on two busy cores).
 type table struct {
 	zones map[zone.Name]*served
 	// lengths has bit n set if some origin has n labels; a name has at most 127.

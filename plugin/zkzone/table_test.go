@@ -37,9 +37,9 @@ func TestTableAgreesWithMatches(t *testing.T) {
 	}
 	hits := 0
 	for range 2000 {
-		var origins []string
-		for range r.IntN(8) {
-			origins = append(origins, random(4))
+		origins := make([]string, r.IntN(8))
+		for i := range origins {
+			origins[i] = random(4)
 		}
 		table := tableOf(origins...)
 		for range 20 {
