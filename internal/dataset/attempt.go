@@ -20,6 +20,7 @@ type attempt[V any] struct {
 
 	sent      *plan[V] // the last one whose outcome is unknown
 	logExists bool     // the next serial's log node is taken: an image needs none
+	listLater bool     // others change the catalog at the same time: list by itself, not in the commit
 }
 
 // A guard makes a commit exclusive. Its first operation stands before all that changes something.
@@ -208,7 +209,11 @@ func (a *attempt[V]) failed(ctx context.Context, p *plan[V], err error) (*Receip
 		// one. An image needs no log node, and history sheds the old entry in time.
 		a.logExists = true
 		return nil, errAgain
-	case moved && (op.Path == headPath(a.w.ref.Path) || op.Path == clusterPath || op.Path == catalogPath):
+	case moved && op.Path == catalogPath:
+		// Many new datasets at once would fail each other's commits, and the lock of this one does not help. ListAll is more patient.
+		a.listLater = true
+		return nil, errAgain
+	case moved && (op.Path == headPath(a.w.ref.Path) || op.Path == clusterPath):
 		return nil, errAgain
 	}
 	return nil, err

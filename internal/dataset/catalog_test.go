@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -222,6 +223,25 @@ func TestManyAreListedByOneUpdate(t *testing.T) {
 	}
 	publishZone(t, s, zoneRef("z7.example", Keys{}), Commit{})
 	mustLoadRef(t, s, zoneRef("z7.example", Keys{}))
+}
+
+// TestNewDatasetsOfManyPublishersAreAllListed: they all change the one catalog.
+func TestNewDatasetsOfManyPublishersAreAllListed(t *testing.T) {
+	s := newStore(t)
+	const publishers = 12
+	var wg sync.WaitGroup
+	for i := range publishers {
+		wg.Go(func() {
+			r, err := NewWriter(s, zoneRef(fmt.Sprintf("z%d.example", i), Keys{})).Commit(t.Context(), Commit{}, to(of("a", "1")))
+			if err != nil || r.Cleanup != nil {
+				t.Errorf("publisher %d: %v, %v", i, err, r)
+			}
+		})
+	}
+	wg.Wait()
+	if c := catalogOf(t, s); len(c.Zones) != publishers {
+		t.Errorf("%d of %d are listed: %q", len(c.Zones), publishers, c.Zones)
+	}
 }
 
 // TestWhoeverHasNoKeyNeitherAddsNorRemoves: a catalog of another's making changes nothing that a reader with keys knows, and no writer with a key

@@ -31,7 +31,7 @@ type plan[V any] struct {
 	raw     []byte
 	bytes   int
 	cluster int32 // version of the cluster node
-	// unlisted says that the catalog does not have the dataset yet, and is not changed by the commit: it is too large.
+	// unlisted says that the catalog does not have the dataset yet, and is not changed by the commit: it is too large, or too much in demand.
 	unlisted bool
 	identity Cluster
 	grave    grave
@@ -237,7 +237,7 @@ func (p *plan[V]) ops(ctx context.Context, a *attempt[V]) ([]store.Op, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.unlisted = listing != nil && len(listing.Data) > maxCatalogCommit
+		p.unlisted = listing != nil && (a.listLater || len(listing.Data) > maxCatalogCommit)
 		if listing != nil && !p.unlisted {
 			ops = append(ops, *listing)
 		}

@@ -10,11 +10,11 @@ import (
 // operator wants to see in the log and in the metrics. Methods may be called
 // concurrently and must not block.
 type Observer interface {
-	// Following: a dataset is followed from now on; nothing was told of it
-	// before. listed says that it was found in the catalog. It may be told again
-	// with false: the dataset was named too.
+	// Following: a zone's dataset is followed from now on; nothing was told of it
+	// before. listed says that only the catalog named it. It may be told again
+	// with false: somebody else named it too.
 	Following(path string, listed bool)
-	// Left: a dataset is not followed any more; nothing else is told of it.
+	// Left: a zone's dataset is not followed any more; nothing else is told of it.
 	Left(path string)
 	// Listed: the catalog changed, or was read for the first time.
 	Listed(Listing)
