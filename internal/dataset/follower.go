@@ -138,10 +138,12 @@ func (f *Follower[V]) LoadCache(ctx context.Context) error {
 func (f *Follower[V]) Run(ctx context.Context) error {
 	f.saver = newSaver(f.ref, f.opts.Cache, f.cached.Load(), f.opts.OnCacheError, f.opts.Saves)
 	err := f.s.Watch(ctx, headPath(f.ref.Path), func(n store.Node, err error) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.failures = 0
-		f.take(ctx, seen{n, err})
+		apart(func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.failures = 0
+			f.take(ctx, seen{n, err})
+		})
 	})
 	f.mu.Lock()
 	f.retry.end()
@@ -149,6 +151,16 @@ func (f *Follower[V]) Run(ctx context.Context) error {
 	f.retry.wait()
 	f.saver.stop()
 	return err
+}
+
+// apart runs fn on a stack of its own: taking a version needs several times the stack of a watch that waits, and would leave it that large.
+func apart(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	<-done
 }
 
 // lookAgain takes the head as it is now: what could not be read may have been collected because there is a newer one.
