@@ -19,7 +19,7 @@ func (a *app) mapCmd() *cobra.Command {
   popctl map simulate edge queries.csv --drain ams1=50%
   popctl map selftest edge www.example.org --server 192.0.2.53`,
 		a.mapPublishCmd(), a.mapPlanCmd(), a.mapShowCmd(), a.mapExplainCmd(), a.mapListCmd(),
-		a.mapSimulateCmd())
+		a.mapSimulateCmd(), a.mapSelftestCmd())
 }
 
 const mapFileHelp = `FILE is YAML or JSON, or "-" for standard input:

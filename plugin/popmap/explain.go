@@ -56,7 +56,7 @@ func (e *explainer) serve(k *picker, subject string, w dns.ResponseWriter, r *dn
 		k.scope = uint8(x.Scope) //nolint:gosec // at most 128
 		m.Answer = []dns.RR{&dns.TXT{
 			Hdr: dns.RR_Header{Name: state.QName(), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 0},
-			Txt: x.Strings(),
+			Txt: escaped(x.Strings()),
 		}}
 	default:
 		soa, err := k.popmap.soaOf(state.Name())
@@ -69,6 +69,14 @@ func (e *explainer) serve(k *picker, subject string, w dns.ResponseWriter, r *dn
 		return dns.RcodeServerFailure, err
 	}
 	return dns.RcodeSuccess, nil
+}
+
+// escaped makes strings what the library unescapes when it packs them.
+func escaped(list []string) []string {
+	for i, s := range list {
+		list[i] = strings.ReplaceAll(s, `\`, `\\`)
+	}
+	return list
 }
 
 // soaOf returns the authority section of a negative answer; its TTL is 0, like
