@@ -69,8 +69,11 @@ func ownerOf(z *zone.Snapshot, name zone.Name) zone.Name {
 	}
 	for encloser := name; encloser != z.Origin(); {
 		encloser = encloser[1+encloser[0]:]
-		if z.Has(encloser) {
-			return "\x01*" + encloser
+		if wildcard := "\x01*" + encloser; z.Has(encloser) { // the closest encloser: wildcards above it stand for nothing below
+			if z.Has(wildcard) {
+				return wildcard
+			}
+			break
 		}
 	}
 	return name

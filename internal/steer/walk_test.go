@@ -51,7 +51,7 @@ func TestStretchesOfTwoMapsAreWhatBruteForceSays(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 11))
 	cases := 0
-	for range 600 {
+	for range 300 {
 		was, is := randomMap(t, r), randomMap(t, r)
 		for p := range planes {
 			old, now := goldOf(was, p), goldOf(is, p)
@@ -147,7 +147,7 @@ func TestSharesOfIPv6AreOfTheGlobalUnicastSpace(t *testing.T) {
 func TestLeavesTileTheSpaceAndAreWhatLookupSays(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 13))
-	for range 400 {
+	for range 150 {
 		m := randomMap(t, r)
 		for p := range planes {
 			g := goldOf(m, p)
@@ -178,7 +178,7 @@ func TestLeavesTileTheSpaceAndAreWhatLookupSays(t *testing.T) {
 func TestMatchIsTheLongestRow(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 14))
-	for range 300 {
+	for range 150 {
 		m := randomMap(t, r)
 		for p := range planes {
 			g := goldOf(m, p)
@@ -218,7 +218,7 @@ func TestPrefixesPairEachRowWithWhatTheOtherMapHasThere(t *testing.T) {
 		}
 		return list
 	}
-	for range 400 {
+	for range 200 {
 		was, is := randomMap(t, r), randomMap(t, r)
 		for p := range planes {
 			old, now := goldOf(was, p), goldOf(is, p)
