@@ -12,7 +12,7 @@ import (
 )
 
 func TestStringsAreBoundedWhateverIsExplained(t *testing.T) {
-	var list []string
+	list := make([]string, 0, steer.MaxListLen)
 	for i := range steer.MaxListLen {
 		list = append(list, fmt.Sprintf("pop-%s-%d", strings.Repeat("x", 50), i))
 	}

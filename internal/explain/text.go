@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -74,7 +75,7 @@ func (e *Explanation) Strings() []string {
 	}
 	add("map", e.Map)
 	if e.Serial != 0 {
-		add("serial", fmt.Sprint(e.Serial))
+		add("serial", strconv.FormatUint(uint64(e.Serial), 10))
 	}
 	add("resolver", e.Resolver)
 	add("ecs", e.ECS)
@@ -82,7 +83,7 @@ func (e *Explanation) Strings() []string {
 	add("reason", e.Reason)
 	add("block", e.Block)
 	add("row", e.Row)
-	add("scope", fmt.Sprint(e.Scope))
+	add("scope", strconv.Itoa(e.Scope))
 	add("pops", strings.Join(e.PoPs, ","))
 	for i, p := range e.Passed {
 		if i == maxPassed {

@@ -36,7 +36,7 @@ func randomMoveMap(t *testing.T, r *rand.Rand) *steer.Map {
 			binary.BigEndian.PutUint32(raw[:], r.Uint32())
 			p, _ = netip.AddrFrom4([4]byte(raw[:4])).Prefix(r.IntN(13))
 		}
-		if plane := steer.Plane(r.IntN(2)); !b.Has(plane, p) { //nolint:gosec // 0 or 1
+		if plane := steer.Plane(r.IntN(2)); !b.Has(plane, p) {
 			if err := b.Add(plane, p, list()); err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func blocks(yield func(family string, a netip.Addr) bool) {
 func TestMovesAgreeWithBruteForceOverEveryBlock(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
-	var sites []steer.PoP
+	sites := make([]steer.PoP, 0, len(movePoPs))
 	for _, name := range movePoPs {
 		site := steer.PoP{Name: name}
 		if name == "down" {
@@ -180,7 +180,7 @@ func between(r *rand.Rand, first, last netip.Addr) netip.Addr {
 		at = 12
 	}
 	lo, hi := uint64(binary.BigEndian.Uint32(a[at:])), uint64(binary.BigEndian.Uint32(b[at:]))
-	binary.BigEndian.PutUint32(a[at:], uint32(lo+r.Uint64N(hi-lo+1))) //nolint:gosec // at most hi
+	binary.BigEndian.PutUint32(a[at:], uint32(lo+r.Uint64N(hi-lo+1)))
 	return netip.AddrFrom16(a).Unmap()
 }
 

@@ -171,7 +171,7 @@ func (j *judge) wrongAnswer(pop string, reply *dns.Msg) string {
 	}
 	switch {
 	case len(got) == 0:
-		return fmt.Sprintf("no records, want those of %s", nameOf(pop))
+		return "no records, want those of " + nameOf(pop)
 	case len(from) == 0:
 		return fmt.Sprintf("records of no variant (%s), want those of %s", strings.Join(got, " "), nameOf(pop))
 	case slices.Contains(from, nameOf(pop)):
