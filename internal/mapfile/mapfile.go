@@ -68,7 +68,8 @@ func CheckPoPs(m *steer.Map, pops *steer.PoPs, pos Positions) error {
 	}
 	unknown := make(map[string]bool)
 	for list := range m.Lists() {
-		for _, name := range list {
+		for _, entry := range list {
+			name, _ := steer.SplitEntry(entry)
 			if _, ok := pops.Get(name); !ok {
 				unknown[name] = true
 			}
