@@ -255,7 +255,7 @@ func (a *applying) set(name Name, old, n node) {
 
 // fold makes an image of all nodes.
 func (s *Snapshot) fold() {
-	w := imageWriter{buf: make([]byte, 0, len(s.image.arena)+s.changed.leaves*128)}
+	var w imageWriter
 	for n := range s.nodes {
 		if n.sets() != "" { // the writer makes the empty non-terminals
 			w.add(n)
@@ -272,7 +272,10 @@ func pull(s *Snapshot) (next func() node, stop func()) {
 }
 
 func compareKeys(a, b Key) int {
-	return cmp.Or(a.Owner.Compare(b.Owner), cmp.Compare(typeOrder(a.Type), typeOrder(b.Type)), strings.Compare(a.PoP, b.PoP))
+	if a.Owner != b.Owner {
+		return a.Owner.Compare(b.Owner)
+	}
+	return cmp.Or(cmp.Compare(typeOrder(a.Type), typeOrder(b.Type)), strings.Compare(a.PoP, b.PoP))
 }
 
 // compareSets orders the first RRsets of two runs of one owner as a node has them; an empty run comes last.

@@ -20,7 +20,7 @@ func bigZone(b *testing.B) *Snapshot {
 		benchZone = numbered(b, million-2)
 		after := heap()
 		fmt.Printf("heap of %d records, %d names: %.1f bytes per record (arena %.1f, index %.1f)\n", benchZone.Records(), benchZone.image.names,
-			float64(after-before)/million, float64(len(benchZone.image.arena))/million, float64(8*len(benchZone.image.slots))/million)
+			float64(after-before)/million, float64(benchZone.image.octets())/million, float64(8*len(benchZone.image.slots))/million)
 	}
 	return benchZone
 }

@@ -505,7 +505,7 @@ func TestRootZoneAnswersEveryTLD(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d records, %d TLDs, %d octets of image, serial %d frozen %t", s.Records(), len(tlds), len(s.image.arena), s.Serial(), s.SerialFrozen())
+	t.Logf("%d records, %d TLDs, %d octets of image, serial %d frozen %t", s.Records(), len(tlds), s.image.octets(), s.Serial(), s.SerialFrozen())
 	if s.Records() != records || !s.SerialFrozen() {
 		t.Errorf("%d of %d records; serial frozen: %t", s.Records(), records, s.SerialFrozen())
 	}
