@@ -30,5 +30,7 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
-	return m.Run()
+	status := m.Run()
+	printFigures(os.Stdout)
+	return status
 }

@@ -45,7 +45,7 @@ type save[V any] struct {
 }
 
 func newSaver[V any](ref Ref[V], cache store.Store, trusted bool, fail func(error)) *saver[V] {
-	return &saver[V]{ref: ref.local(), cache: cache, fail: fail, wake: make(chan struct{}, 1), trusted: trusted}
+	return &saver[V]{ref: ref.local().serving(), cache: cache, fail: fail, wake: make(chan struct{}, 1), trusted: trusted}
 }
 
 // put hands over a version; deltas is nil if it was not reached by deltas. It never waits for the disk.
@@ -249,14 +249,14 @@ func (s *saver[V]) byDeltas(p *save[V], old, next *Head) ([]store.Op, bool, erro
 	return ops, true, nil
 }
 
-// byImage writes an image of p's version. It is read back like every image, so a bad disk is found now.
+// byImage writes an image of p's version. It is read back, so a bad disk is found now, but not decoded: a second zone in memory would be too much.
 func (s *saver[V]) byImage(ctx context.Context, p *save[V], next *Head) error {
 	for _, dir := range []string{logDir(s.ref.Path), baseDir(s.ref.Path)} {
 		if err := store.MkdirAll(ctx, s.cache, dir); err != nil {
 			return err
 		}
 	}
-	w := imageWriter[V]{s: s.cache, ref: s.ref}
+	w := imageWriter[V]{s: s.cache, ref: s.ref, undecoded: true}
 	var err error
 	next.Gen, next.Base, err = w.write(ctx, p.version.Value, &next.Revision)
 	return err

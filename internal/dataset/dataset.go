@@ -75,6 +75,17 @@ type Ref[V any] struct {
 	Path  string
 	Codec Codec[V]
 	Keys  Keys
+	// Serving, if it is set, is the codec that a Follower uses from its first version on, for images: one that leaves room for the work that is done
+	// with that version meanwhile. It must do the same as Codec.
+	Serving Codec[V]
+}
+
+// serving returns the reference with the codec for what is done while a version is in use.
+func (ref Ref[V]) serving() Ref[V] {
+	if ref.Serving != nil {
+		ref.Codec = ref.Serving
+	}
+	return ref
 }
 
 // local returns the reference of the disk cache's copy: it is written by this machine and not signed.

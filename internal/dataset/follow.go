@@ -30,7 +30,11 @@ func (f *Follower[V]) follow(ctx context.Context, raw []byte) (v *Version[V], de
 			return v, nil, nil
 		}
 	}
-	v.Value, deltas, err = loader[V]{f.s, f.ref}.reach(ctx, cur, &head)
+	ref := f.ref
+	if cur != nil {
+		ref = ref.serving()
+	}
+	v.Value, deltas, err = loader[V]{f.s, ref}.reach(ctx, cur, &head)
 	if err != nil {
 		if r, refused := asRefusal(err, head.Serial); refused {
 			err = Refusal{head.Serial, r.Reason, err}

@@ -29,12 +29,14 @@ type imageWriter[V any] struct {
 	progress func(done, total int)
 	// unlogged says that the version comes by this image alone: its revision's chain is then the one before, and goes on here.
 	unlogged bool
+	// undecoded says that what was written is only compared with its hashes when it is read back.
+	undecoded bool
 
 	mu          sync.Mutex
 	done, total int
 }
 
-// write encodes and writes value, reads it back as every reader will, and returns where it is.
+// write encodes and writes value, reads it back, as every reader will unless undecoded is set, and returns where it is.
 func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int64, Base, error) {
 	fail := func(err error) (int64, Base, error) {
 		return 0, Base{}, fmt.Errorf("write image: %w", err)
@@ -67,11 +69,24 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int
 	if err := w.put(ctx, []store.Op{store.Create(manifestPath(w.ref.Path, gen), index)}); err != nil {
 		return fail(err)
 	}
-	if _, _, err := (loader[V]{w.s, w.ref}).image(ctx, gen, base); err != nil {
+	if err := w.readBack(ctx, gen, base); err != nil {
 		return fail(fmt.Errorf("read back: %w", err))
 	}
 	w.step()
 	return gen, base, nil
+}
+
+func (w *imageWriter[V]) readBack(ctx context.Context, gen int64, base Base) error {
+	l := loader[V]{w.s, w.ref}
+	if !w.undecoded {
+		_, _, err := l.image(ctx, gen, base)
+		return err
+	}
+	m, err := l.manifest(ctx, gen, base)
+	if err != nil {
+		return err
+	}
+	return l.chunks(ctx, gen, &m, func(int, []byte) {})
 }
 
 // newGeneration makes the directory of a generation that never was.

@@ -129,7 +129,10 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 	if d := s.zones[origin]; d != nil {
 		return d
 	}
-	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}, Keys: s.keys()}
+	ref := dataset.Ref[*zone.Snapshot]{
+		Path: dataset.ZonePath(origin.String()), Keys: s.keys(),
+		Codec: zone.Codec{Origin: origin}, Serving: zone.Codec{Origin: origin, Background: true},
+	}
 	d := start(s, ref, hooks[*zone.Snapshot]{
 		accept: s.acceptZone,
 		switched: func(v *dataset.Version[*zone.Snapshot], passed iter.Seq[*zone.Snapshot]) {

@@ -253,7 +253,7 @@ func (a *applying) set(name Name, old, n node) {
 	a.changed = a.changed.with(&a.edit, l)
 }
 
-// fold makes an image of all nodes.
+// fold makes an image of all nodes. That it happens is nobody's wish, so it is always background work.
 func (s *Snapshot) fold() {
 	var w imageWriter
 	for n := range s.nodes {
@@ -261,7 +261,7 @@ func (s *Snapshot) fold() {
 			w.add(n)
 		}
 	}
-	s.image, s.changed = w.image(), overlay{}
+	s.image, s.changed = w.image(processors(true)), overlay{}
 	s.apex = s.image.find(s.originHash, "", s.origin)
 }
 

@@ -171,7 +171,7 @@ func (b *Builder) Build() (*Snapshot, error) {
 		}
 		t.countNode(n)
 	}
-	s, err := newSnapshot(b.origin, w.image(), t)
+	s, err := newSnapshot(b.origin, w.image(processors(false)), t)
 	if err != nil {
 		return nil, err
 	}

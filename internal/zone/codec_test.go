@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -78,6 +79,16 @@ func TestChunksStayBelowTheLimitAndJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameZone(t, back, s)
+	c.Background = true
+	alone, err := c.Encode(s)
+	if err != nil || !slices.EqualFunc(alone, chunks, bytes.Equal) {
+		t.Errorf("encoded in the background: %d chunks, not the same as otherwise: %v", len(alone), err)
+	}
+	if back, err = c.Decode(chunks); err != nil {
+		t.Fatal(err)
+	}
+	sameZone(t, back, s)
+	c.Background = false
 	checkDiff(t, c, nil, s) // a delta of several blocks
 	for i := range chunks {
 		if _, err := c.Decode(slices.Delete(slices.Clone(chunks), i, i+1)); i == 0 && err == nil {

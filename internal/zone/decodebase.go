@@ -2,7 +2,6 @@ package zone
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 )
 
@@ -17,49 +16,24 @@ type part struct {
 	err    error
 }
 
-// decodeBase decodes chunks on all processors while the caller's goroutine joins, in order, those that are decoded. There are only a few parts, so that
-// what a load takes beside the zone itself is little.
-func decodeBase(origin Name, chunks [][]byte) (*Snapshot, error) {
+func decodeBase(origin Name, chunks [][]byte, processors int) (*Snapshot, error) {
 	if len(chunks) > maxChunks {
 		return nil, fmt.Errorf("%d chunks, more than %d", len(chunks), maxChunks)
 	}
-	workers := min(len(chunks), runtime.GOMAXPROCS(0))
-	free := make(chan *part, 2*workers)
-	for range cap(free) {
-		free <- &part{reader: blockReader{origin: origin}}
-	}
-	done := make([]chan *part, len(chunks))
-	for i := range done {
-		done[i] = make(chan *part, 1)
-	}
-	next := make(chan int, len(chunks))
-	for i := range chunks {
-		next <- i
-	}
-	close(next)
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for p := range free { // before the number, so that the lowest number always has a part
-				i, ok := <-next
-				if !ok {
-					return
-				}
-				p.err = p.decode(chunks[i])
-				done[i] <- p
-			}
-		})
-	}
 	j := joining{origin: origin}
-	err := j.all(done, free)
-	for range next { // after an error no more are begun
+	var err error
+	if processors > 1 {
+		err = j.parallel(chunks, processors)
+	} else {
+		err = j.sequential(chunks)
 	}
-	close(free)
-	wg.Wait()
+	if err == nil {
+		err = j.check()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return newSnapshot(origin, j.w.image(), j.tally)
+	return newSnapshot(origin, j.w.image(processors), j.tally)
 }
 
 func (p *part) decode(chunk []byte) error {
@@ -133,20 +107,65 @@ type joining struct {
 	unchecked bool
 }
 
-// all joins the parts that come through done, each by its own, and gives them back.
-func (j *joining) all(done []chan *part, free chan<- *part) error {
-	for i := range done {
-		p := <-done[i]
-		if p.err != nil {
-			return fmt.Errorf("chunk %d: %w", i, p.err)
+func (j *joining) sequential(chunks [][]byte) error {
+	p := part{reader: blockReader{origin: j.origin}}
+	for i, chunk := range chunks {
+		p.err = p.decode(chunk)
+		if err := j.take(i, &p); err != nil {
+			return err
 		}
-		if err := j.part(p); err != nil {
-			return fmt.Errorf("chunk %d: %w", i, err)
-		}
-		free <- p
 	}
-	if err := j.check(); err != nil {
-		return err
+	return nil
+}
+
+// parallel decodes chunks on so many processors while the caller's goroutine joins, in order, those that are decoded. There are only a few parts, so
+// that what a load takes beside the zone itself is little.
+func (j *joining) parallel(chunks [][]byte, processors int) error {
+	free := make(chan *part, 2*processors)
+	for range cap(free) {
+		free <- &part{reader: blockReader{origin: j.origin}}
+	}
+	next := make(chan int, len(chunks))
+	done := make([]chan *part, len(chunks))
+	for i := range done {
+		done[i] = make(chan *part, 1)
+		next <- i
+	}
+	close(next)
+	var workers sync.WaitGroup
+	for range processors {
+		workers.Go(func() {
+			for p := range free { // a part before a number, so that the lowest number has one
+				i, ok := <-next
+				if !ok {
+					return
+				}
+				p.err = p.decode(chunks[i])
+				done[i] <- p
+			}
+		})
+	}
+	var err error
+	for i := 0; i < len(done) && err == nil; i++ {
+		p := <-done[i]
+		if err = j.take(i, p); err == nil {
+			free <- p
+		}
+	}
+	for range next { // after an error no more are begun
+	}
+	close(free)
+	workers.Wait()
+	return err
+}
+
+func (j *joining) take(i int, p *part) error {
+	err := p.err
+	if err == nil {
+		err = j.part(p)
+	}
+	if err != nil {
+		return fmt.Errorf("chunk %d: %w", i, err)
 	}
 	return nil
 }

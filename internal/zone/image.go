@@ -87,10 +87,10 @@ func (m *image) slot(hash uint64) int {
 }
 
 // index builds the hash index and the links. At three quarters full a lookup that finds nothing reads about eight neighbouring slots, one cache line.
-func (m *image) index() {
+func (m *image) index(processors int) {
 	m.slots = make([]uint64, m.names+m.names/3+1)
 	found := make([]links, len(m.segments))
-	_ = inParallel(len(m.segments), func(i int) error {
+	_ = inParallel(len(m.segments), processors, func(i int) error {
 		m.indexSegment(i, &found[i])
 		return nil
 	})
@@ -246,8 +246,8 @@ func (w *imageWriter) closeLast() {
 	w.open = w.open[:len(w.open)-1]
 }
 
-// image ends the writing. The writer must not be used again.
-func (w *imageWriter) image() *image {
+// image ends the writing, and indexes on so many processors. The writer must not be used again.
+func (w *imageWriter) image(processors int) *image {
 	for len(w.open) > 0 {
 		w.closeLast()
 	}
@@ -256,7 +256,7 @@ func (w *imageWriter) image() *image {
 	for i, b := range w.full {
 		m.segments[i] = frozen(b)
 	}
-	m.index()
+	m.index(processors)
 	return m
 }
 
