@@ -54,7 +54,8 @@ type Codec[V any] interface {
 	Kind() string
 	// Encode returns the image of v in at least one chunk, each at most MaxChunkBytes and decodable on its own.
 	Encode(v V) (chunks [][]byte, err error)
-	// Decode reads an image. The codec bounds what it allocates; it may use several goroutines.
+	// Decode reads an image. The codec bounds what it allocates; it may use several goroutines, and may set each of chunks to nil when it is done
+	// with it, so that it need not be in memory beside the value.
 	Decode(chunks [][]byte) (V, error)
 	// Diff returns the change from old to new, nil when they are equal in everything, the serial included. old may be zero.
 	Diff(old, new V) (delta []byte, err error)

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/popdns/popdns/internal/store"
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 const (
@@ -46,6 +47,7 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int
 		return fail(err)
 	}
 	m := newManifest(w.ref.Codec.Kind(), w.ref.Path, *rev, chunks)
+	defer tightheap.Begin(m.bytes())()
 	if w.unlogged {
 		m.Chain = rev.Chain.followImage(m.Chunks)
 		rev.Chain = m.Chain

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // The overlay is folded into a fresh image when it holds more names than minFold and than a foldPart-th of the image's. Below it a change
@@ -255,6 +257,7 @@ func (a *applying) set(name Name, old, n node) {
 
 // fold makes an image of all nodes. That it happens is nobody's wish, so it is always background work.
 func (s *Snapshot) fold() {
+	defer tightheap.Begin(int64(s.image.octets()))()
 	var w imageWriter
 	for n := range s.nodes {
 		if n.sets() != "" { // the writer makes the empty non-terminals

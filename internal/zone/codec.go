@@ -63,7 +63,7 @@ func (c Codec) Encode(s *Snapshot) ([][]byte, error) {
 	return chunks, nil
 }
 
-// Decode makes the snapshot of a base. It decodes chunks in parallel and checks all it reads: it fails for anything that Encode would not have
+// Decode makes the snapshot of a base. It sets each of chunks to nil when it is done with it. It decodes chunks in parallel and checks all it reads: it fails for anything that Encode would not have
 // made of a zone that Build accepts.
 func (c Codec) Decode(chunks [][]byte) (*Snapshot, error) {
 	s, err := decodeBase(c.Origin, chunks, processors(c.Background))

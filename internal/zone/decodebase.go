@@ -3,6 +3,8 @@ package zone
 import (
 	"fmt"
 	"sync"
+
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // part is the nodes of one chunk in stored form, without empty non-terminals and counts of children. Its room is used again for other chunks.
@@ -16,10 +18,16 @@ type part struct {
 	err    error
 }
 
+// decodeBase lets go of each chunk when it is decoded.
 func decodeBase(origin Name, chunks [][]byte, processors int) (*Snapshot, error) {
 	if len(chunks) > maxChunks {
 		return nil, fmt.Errorf("%d chunks, more than %d", len(chunks), maxChunks)
 	}
+	compressed := 0
+	for _, c := range chunks {
+		compressed += len(c)
+	}
+	defer tightheap.Begin(4 * int64(compressed))()
 	j := joining{origin: origin}
 	var err error
 	if processors > 1 {
@@ -110,6 +118,7 @@ type joining struct {
 func (j *joining) sequential(chunks [][]byte) error {
 	p := part{reader: blockReader{origin: j.origin}}
 	for i, chunk := range chunks {
+		chunks[i] = nil
 		p.err = p.decode(chunk)
 		if err := j.take(i, &p); err != nil {
 			return err
@@ -140,7 +149,9 @@ func (j *joining) parallel(chunks [][]byte, processors int) error {
 				if !ok {
 					return
 				}
-				p.err = p.decode(chunks[i])
+				chunk := chunks[i]
+				chunks[i] = nil
+				p.err = p.decode(chunk)
 				done[i] <- p
 			}
 		})

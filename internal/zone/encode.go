@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/popdns/popdns/internal/frame"
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // unit is what never straddles two chunks: an RRset variant, or an owner's settings where set is "".
@@ -26,6 +27,7 @@ func (u unit) rawSize() int {
 
 // encodeBase encodes runs of units on so many processors while it collects the next.
 func encodeBase(s *Snapshot, processors int) ([][]byte, error) {
+	defer tightheap.Begin(int64(s.image.octets()))()
 	e := baseEncoder{origin: s.origin}
 	if processors > 1 {
 		e.start(processors)
@@ -34,8 +36,7 @@ func encodeBase(s *Snapshot, processors int) ([][]byte, error) {
 	raw := 0
 	add := func(u unit) {
 		if size := u.rawSize(); raw > 0 && raw+size > chunkRaw {
-			e.run(run)
-			run, raw = make([]unit, 0, len(run)), size
+			run, raw = e.run(run), size
 		} else {
 			raw += size
 		}
@@ -77,15 +78,17 @@ func (e *baseEncoder) start(workers int) {
 	}
 }
 
-func (e *baseEncoder) run(units []unit) {
+// run has a run encoded and gives room for the next.
+func (e *baseEncoder) run(units []unit) (room []unit) {
 	out := &runChunks{}
 	e.chunks = append(e.chunks, out)
 	encode := func() { out.chunks, out.err = encodeRun(e.origin, units) }
 	if e.runs == nil {
 		encode()
-	} else {
-		e.runs <- encode
+		return units[:0]
 	}
+	e.runs <- encode
+	return make([]unit, 0, len(units))
 }
 
 func (e *baseEncoder) wait() ([][]byte, error) {
