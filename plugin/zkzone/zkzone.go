@@ -40,7 +40,8 @@ type ZkZone struct {
 	startErr  error
 	source    *edge.Source
 	zones     map[string]*edge.Dataset[*zone.Snapshot] // by origin; set by EdgeSource, before serving
-	out       *outgoing                                // nil without the transfer plugin; set at start, before serving
+	counted   answerCounters
+	out       *outgoing // nil without the transfer plugin; set at start, before serving
 }
 
 var (
@@ -90,7 +91,7 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	res := results.Get().(*zone.Result)
 	defer results.Put(res)
 	version.Value.Lookup(zone.Question{Name: qname, Type: qtype, DO: state.Do()}, edge.PickerFrom(ctx), res)
-	answers.WithLabelValues(metrics.WithServer(ctx), origin, res.Kind.String()).Inc()
+	z.counted.of(metrics.WithServer(ctx), origin, res.Kind).Inc()
 	if res.Kind == zone.NXDomain && z.Fall.Through(state.Name()) {
 		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
 	}
@@ -102,8 +103,10 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	}
 	if res.Outside != "" {
 		chase(ctx, state, res.Outside.String(), m)
+		fit(m, &state)
+	} else if !small(res, qname, r, &state) {
+		fit(m, &state)
 	}
-	fit(m, &state)
 	if err := w.WriteMsg(m); err != nil {
 		return dns.RcodeServerFailure, err
 	}

@@ -34,7 +34,7 @@ steered    60 IN A   10.0.0.9
 `
 
 // newZkZone serves the store's zones as a server block would.
-func newZkZone(t *testing.T, url string, origins ...string) *ZkZone {
+func newZkZone(t testing.TB, url string, origins ...string) *ZkZone {
 	t.Helper()
 	z := &ZkZone{cfg: edge.Config{URL: url}, origins: origins, startupTimeout: 10 * time.Second}
 	z.hold = &hold{owner: z}
