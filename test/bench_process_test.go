@@ -119,15 +119,15 @@ func cpuTime(tb testing.TB, d *daemon) time.Duration {
 	}
 	_, after, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(after)
-	var ticks time.Duration
+	ticks := 0
 	for _, f := range fields[11:13] { // utime and stime, in hundredths of a second
 		n, err := strconv.Atoi(f)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		ticks += time.Duration(n)
+		ticks += n
 	}
-	return ticks * 10 * time.Millisecond
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // metric reads an unlabelled metric of a server that has the prometheus plugin on addr.

@@ -26,6 +26,7 @@ func BenchmarkZkzoneAgainstFile(b *testing.B) {
 }
 
 func againstFile(b *testing.B, records int, aim string) {
+	b.Helper()
 	in := benchZone(b, records)
 	store := "dir://" + b.TempDir()
 	popctl(b, store, 0, "init")

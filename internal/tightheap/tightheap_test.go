@@ -14,10 +14,7 @@ func setting() int {
 func TestTheSettingComesBackAfterTheLastUser(t *testing.T) {
 	for _, before := range []int{100, 5, -1} {
 		old := debug.SetGCPercent(before)
-		want := percent
-		if before < percent {
-			want = before
-		}
+		want := min(percent, before)
 		Begin(worth - 1)()
 		first, second := Begin(worth), Begin(worth)
 		if got := setting(); got != want {

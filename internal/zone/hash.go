@@ -45,7 +45,7 @@ func (p *hashPath) hash(n Name) uint64 {
 	var starts labelStarts
 	missing := 0
 	for i := 0; len(n)-i > known; i += 1 + int(n[i]) {
-		starts[missing] = uint8(i) //nolint:gosec // within a name
+		starts[missing] = uint8(i)
 		missing++
 	}
 	for missing--; missing >= 0; missing-- {

@@ -159,7 +159,7 @@ func (g *generator) record(name, typ, rdata string) {
 func (z *Zone) ask(g *generator, owners []owner, groups []string, seen map[string]bool) {
 	r := g.r
 	r.Shuffle(len(owners), func(i, j int) { owners[i], owners[j] = owners[j], owners[i] })
-	zipf := rand.NewZipf(r, 1.1, 8, uint64(len(owners)-1))
+	zipf := rand.NewZipf(r, 1.1, 8, uint64(len(owners)-1)) //nolint:gosec // not negative
 	for range questions {
 		var q Question
 		switch k := r.IntN(100); {
