@@ -7,6 +7,7 @@ import (
 
 	"github.com/popdns/popdns/internal/frame"
 	"github.com/popdns/popdns/internal/setsum"
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // Codec turns snapshots of one zone and the deltas between them into bytes and back. It is a dataset codec. It may be used concurrently.
@@ -15,7 +16,7 @@ import (
 // uncompressed wire form with their absolute owner (zstd makes up for it), in canonical order. Equal zones encode to equal entries.
 type Codec struct {
 	Origin Name
-	// Background leaves a processor to others while a base is encoded or decoded: for a server that answers meanwhile.
+	// Background leaves a processor and memory to others while a base is encoded or decoded: for a server that answers meanwhile.
 	Background bool
 }
 
@@ -66,6 +67,13 @@ func (c Codec) Encode(s *Snapshot) ([][]byte, error) {
 // Decode makes the snapshot of a base. It sets each of chunks to nil when it is done with it. It decodes chunks in parallel and checks all it reads: it fails for anything that Encode would not have
 // made of a zone that Build accepts.
 func (c Codec) Decode(chunks [][]byte) (*Snapshot, error) {
+	if c.Background {
+		size := int64(0)
+		for _, chunk := range chunks {
+			size += int64(len(chunk))
+		}
+		defer tightheap.Begin(4 * size)() // about what they unpack to
+	}
 	s, err := decodeBase(c.Origin, chunks, processors(c.Background))
 	if err != nil {
 		return nil, fmt.Errorf("decode zone %s: %w", c.Origin, err)

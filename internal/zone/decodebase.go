@@ -3,8 +3,6 @@ package zone
 import (
 	"fmt"
 	"sync"
-
-	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // part is the nodes of one chunk in stored form, without empty non-terminals and counts of children. Its room is used again for other chunks.
@@ -23,11 +21,6 @@ func decodeBase(origin Name, chunks [][]byte, processors int) (*Snapshot, error)
 	if len(chunks) > maxChunks {
 		return nil, fmt.Errorf("%d chunks, more than %d", len(chunks), maxChunks)
 	}
-	compressed := 0
-	for _, c := range chunks {
-		compressed += len(c)
-	}
-	defer tightheap.Begin(4 * int64(compressed))()
 	j := joining{origin: origin}
 	var err error
 	if processors > 1 {
