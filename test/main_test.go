@@ -39,7 +39,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	status := m.Run()
+	printFigures(os.Stdout)
+	return status
 }
 
 // installDirectives gives servers of this process the binary's order of plugins, and

@@ -52,7 +52,7 @@ type save[V any] struct {
 }
 
 func newSaver[V any](ref Ref[V], cache store.Store, trusted bool, o *FollowOptions[V]) *saver[V] {
-	s := &saver[V]{ref: ref.local(), cache: cache, fail: o.OnCacheError, saved: o.OnCached, slots: o.Saves, trusted: trusted}
+	s := &saver[V]{ref: ref.local().serving(), cache: cache, fail: o.OnCacheError, saved: o.OnCached, slots: o.Saves, trusted: trusted}
 	s.stopping, s.end = context.WithCancel(context.Background()) //nolint:gosec // stop calls it
 	return s
 }
@@ -274,12 +274,12 @@ func (s *saver[V]) byDeltas(p *save[V], old, next *Head) ([]store.Op, bool, erro
 	return ops, true, nil
 }
 
-// byImage writes an image of p's version. It is read back like every image, so a bad disk is found now.
+// byImage writes an image of p's version. It is read back, so a bad disk is found now, but not decoded: a second zone in memory would be too much.
 func (s *saver[V]) byImage(ctx context.Context, p *save[V], next *Head) error {
 	if err := s.makeDirs(ctx); err != nil {
 		return err
 	}
-	w := imageWriter[V]{s: s.cache, ref: s.ref}
+	w := imageWriter[V]{s: s.cache, ref: s.ref, undecoded: true}
 	var err error
 	next.Gen, next.Base, err = w.write(ctx, p.version.Value, &next.Revision)
 	return err

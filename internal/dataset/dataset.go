@@ -54,7 +54,8 @@ type Codec[V any] interface {
 	Kind() string
 	// Encode returns the image of v in at least one chunk, each at most MaxChunkBytes and decodable on its own.
 	Encode(v V) (chunks [][]byte, err error)
-	// Decode reads an image. The codec bounds what it allocates; it may use several goroutines.
+	// Decode reads an image. The codec bounds what it allocates; it may use several goroutines, and may set each of chunks to nil when it is done
+	// with it, so that it need not be in memory beside the value.
 	Decode(chunks [][]byte) (V, error)
 	// Diff returns the change from old to new, nil when they are equal in everything, the serial included. old may be zero.
 	Diff(old, new V) (delta []byte, err error)
@@ -75,6 +76,17 @@ type Ref[V any] struct {
 	Path  string
 	Codec Codec[V]
 	Keys  Keys
+	// Serving, if it is set, is the codec that a Follower uses from its first version on, for images: one that leaves room for the work that is done
+	// with that version meanwhile. It must do the same as Codec.
+	Serving Codec[V]
+}
+
+// serving returns the reference with the codec for what is done while a version is in use.
+func (ref Ref[V]) serving() Ref[V] {
+	if ref.Serving != nil {
+		ref.Codec = ref.Serving
+	}
+	return ref
 }
 
 // local returns the reference of the disk cache's copy: it is written by this machine and not signed.

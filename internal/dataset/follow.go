@@ -38,11 +38,15 @@ func (f *Follower[V]) follow(ctx context.Context, raw []byte) (v *Version[V], de
 			from = nil // another store's log goes on from its own versions
 		}
 	}
+	ref := f.ref
+	if cur != nil {
+		ref = ref.serving()
+	}
 	release, err := f.mayLoad(ctx, from, &head)
 	if err != nil {
 		return nil, nil, err
 	}
-	v.Value, deltas, err = loader[V]{f.s, f.ref}.reach(ctx, from, &head)
+	v.Value, deltas, err = loader[V]{f.s, ref}.reach(ctx, from, &head)
 	release()
 	if err != nil {
 		if r, refused := asRefusal(err, head.Serial); refused {

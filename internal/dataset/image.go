@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/popdns/popdns/internal/store"
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 const (
@@ -29,12 +30,14 @@ type imageWriter[V any] struct {
 	progress func(done, total int)
 	// unlogged says that the version comes by this image alone: its revision's chain is then the one before, and goes on here.
 	unlogged bool
+	// undecoded says that what was written is only compared with its hashes when it is read back.
+	undecoded bool
 
 	mu          sync.Mutex
 	done, total int
 }
 
-// write encodes and writes value, reads it back as every reader will, and returns where it is.
+// write encodes and writes value, reads it back, as every reader will unless undecoded is set, and returns where it is.
 func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int64, Base, error) {
 	fail := func(err error) (int64, Base, error) {
 		return 0, Base{}, fmt.Errorf("write image: %w", err)
@@ -44,6 +47,7 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int
 		return fail(err)
 	}
 	m := newManifest(w.ref.Codec.Kind(), w.ref.Path, *rev, chunks)
+	defer tightheap.Begin(m.bytes())()
 	if w.unlogged {
 		m.Chain = rev.Chain.followImage(m.Chunks)
 		rev.Chain = m.Chain
@@ -61,11 +65,24 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int
 	if err != nil {
 		return fail(err)
 	}
-	if _, _, err := (loader[V]{w.s, w.ref}).image(ctx, gen, base); err != nil {
+	if err := w.readBack(ctx, gen, base); err != nil {
 		return fail(fmt.Errorf("read back: %w", err))
 	}
 	w.step()
 	return gen, base, nil
+}
+
+func (w *imageWriter[V]) readBack(ctx context.Context, gen int64, base Base) error {
+	l := loader[V]{w.s, w.ref}
+	if !w.undecoded {
+		_, _, err := l.image(ctx, gen, base)
+		return err
+	}
+	m, err := l.manifest(ctx, gen, base)
+	if err != nil {
+		return err
+	}
+	return l.chunks(ctx, gen, &m, func(int, []byte) {})
 }
 
 // putWhole writes an image that fits in one commit: most zones do.

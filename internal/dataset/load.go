@@ -224,18 +224,7 @@ func (l loader[V]) image(ctx context.Context, gen int64, base Base) (value V, ch
 		return none, chain, err
 	}
 	chunks := make([][]byte, len(m.Chunks))
-	err = parallel(ctx, len(chunks), fetchers, func(ctx context.Context, i int) error {
-		node, err := l.r.Get(ctx, chunkPath(l.ref.Path, gen, i))
-		if err != nil {
-			return missing(ReasonBase, fmt.Errorf("generation %d: chunk %d: %w", gen, i, err))
-		}
-		if len(node.Data) != m.Chunks[i].Size || sha256.Sum256(node.Data) != m.Chunks[i].SHA256 {
-			return refuse(ReasonBase, "generation %d: chunk %d is damaged: its SHA-256 is not the manifest's", gen, i)
-		}
-		chunks[i] = node.Data
-		return nil
-	})
-	if err != nil {
+	if err := l.chunks(ctx, gen, &m, func(i int, b []byte) { chunks[i] = b }); err != nil {
 		return none, chain, err
 	}
 	value, err = l.ref.Codec.Decode(chunks)
@@ -246,6 +235,21 @@ func (l loader[V]) image(ctx context.Context, gen int64, base Base) (value V, ch
 		return none, chain, err
 	}
 	return value, m.Chain, l.verify(value, m.Chain, &m.Revision)
+}
+
+// chunks reads the chunks of an image and passes on those that have the manifest's hashes. take is called for each one, concurrently.
+func (l loader[V]) chunks(ctx context.Context, gen int64, m *manifest, take func(i int, b []byte)) error {
+	return parallel(ctx, len(m.Chunks), fetchers, func(ctx context.Context, i int) error {
+		node, err := l.r.Get(ctx, chunkPath(l.ref.Path, gen, i))
+		if err != nil {
+			return missing(ReasonBase, fmt.Errorf("generation %d: chunk %d: %w", gen, i, err))
+		}
+		if len(node.Data) != m.Chunks[i].Size || sha256.Sum256(node.Data) != m.Chunks[i].SHA256 {
+			return refuse(ReasonBase, "generation %d: chunk %d is damaged: its SHA-256 is not the manifest's", gen, i)
+		}
+		take(i, node.Data)
+		return nil
+	})
 }
 
 // applyWindow is how many log entries are fetched before they are applied: it bounds what lies in memory to 16 MiB.

@@ -30,14 +30,22 @@ func newManifest(kind, name string, rev Revision, chunks [][]byte) manifest {
 	return m
 }
 
+// bytes is what all chunks take.
+func (m *manifest) bytes() int64 {
+	var total int64
+	for _, c := range m.Chunks {
+		total += int64(c.Size)
+	}
+	return total
+}
+
 // marshal returns the manifest's bytes and how a head describes the image.
 func (m *manifest) marshal() ([]byte, Base, error) {
-	base := Base{Serial: m.Serial, Chunks: len(m.Chunks)}
+	base := Base{Serial: m.Serial, Chunks: len(m.Chunks), Bytes: m.bytes()}
 	for i, c := range m.Chunks {
 		if c.Size > MaxChunkBytes {
 			return nil, Base{}, fmt.Errorf("chunk %d has %d bytes, at most %d", i, c.Size, MaxChunkBytes)
 		}
-		base.Bytes += int64(c.Size)
 	}
 	b, err := json.Marshal(m)
 	if err != nil {

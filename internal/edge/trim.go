@@ -17,7 +17,7 @@ const (
 	// collection, and the disk cache is written behind the switch.
 	trimAfter = 5 * time.Second
 	// trimAbove is what must be there to gain.
-	trimAbove = 32 << 20
+	trimAbove = 8 << 20
 )
 
 // trim gives freed memory back once things are quiet after a version switch.

@@ -98,7 +98,10 @@ func (s *Source) zone(origin zone.Name, listed bool) *followed {
 	if f := s.zones[origin]; f != nil {
 		return f
 	}
-	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}, Keys: s.keys()}
+	ref := dataset.Ref[*zone.Snapshot]{
+		Path: dataset.ZonePath(origin.String()), Keys: s.keys(),
+		Codec: zone.Codec{Origin: origin}, Serving: zone.Codec{Origin: origin, Background: true},
+	}
 	f := &followed{data: prepare(s, ref, hooks[*zone.Snapshot]{
 		accept: s.acceptZone,
 		switched: func(v *dataset.Version[*zone.Snapshot], passed iter.Seq[*zone.Snapshot]) {

@@ -95,21 +95,33 @@ func (w *Writer) Bytes() []byte {
 
 // Reader walks the entries of a block.
 type Reader struct {
-	rest []byte
-	err  error
+	raw, rest []byte
+	err       error
 }
 
 // Open checks b's header, magic and CRC, unpacks it and returns its entries. Its errors wrap ErrCorrupt. The Reader keeps
 // nothing of b. Open may be called concurrently.
 func Open(magic [4]byte, b []byte) (*Reader, error) {
-	raw, err := open(magic, b)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	r := new(Reader)
+	if err := r.Reset(magic, b); err != nil {
+		return nil, err
 	}
-	return &Reader{rest: raw}, nil
+	return r, nil
 }
 
-func open(magic [4]byte, b []byte) ([]byte, error) {
+// Reset makes r read another block, as Open would, in the room that the one before took: every body that r has handed out becomes invalid.
+func (r *Reader) Reset(magic [4]byte, b []byte) error {
+	raw, err := open(magic, b, r.raw)
+	if err != nil {
+		*r = Reader{raw: r.raw, err: fmt.Errorf("%w: %w", ErrCorrupt, err)}
+		return r.err
+	}
+	*r = Reader{raw: raw, rest: raw}
+	return nil
+}
+
+// open unpacks a block into room, or into a new buffer if it is too large for that.
+func open(magic [4]byte, b, room []byte) ([]byte, error) {
 	if len(b) < headerLen {
 		return nil, fmt.Errorf("%d bytes, shorter than the header", len(b))
 	}
@@ -127,7 +139,10 @@ func open(magic [4]byte, b []byte) ([]byte, error) {
 	if got, want := crc32.Checksum(payload, castagnoli), binary.BigEndian.Uint32(b[9:]); got != want {
 		return nil, fmt.Errorf("crc32c %08x, want %08x", got, want)
 	}
-	raw, err := decoder().DecodeAll(payload, make([]byte, 0, size))
+	if cap(room) < int(size) {
+		room = make([]byte, size)
+	}
+	raw, err := decoder().DecodeAll(payload, room[:0:size])
 	if err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
@@ -138,7 +153,7 @@ func open(magic [4]byte, b []byte) ([]byte, error) {
 }
 
 // Next returns the next entry, or ok=false at the end or at a malformed entry: look at Err after the last. The body
-// aliases the Reader's own buffer, which is never written again, so it stays valid as long as anyone holds it; holding a
+// aliases the Reader's own buffer, which only Reset writes to again, so it stays valid as long as anyone holds it; holding a
 // small body holds the whole block.
 func (r *Reader) Next() (kind byte, body []byte, ok bool) {
 	if r.err != nil || len(r.rest) == 0 {

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // The overlay is folded into a fresh image when it holds more names than minFold and than a foldPart-th of the image's. Below it a change
@@ -253,15 +255,16 @@ func (a *applying) set(name Name, old, n node) {
 	a.changed = a.changed.with(&a.edit, l)
 }
 
-// fold makes an image of all nodes.
+// fold makes an image of all nodes. That it happens is nobody's wish, so it is always background work.
 func (s *Snapshot) fold() {
-	w := imageWriter{buf: make([]byte, 0, len(s.image.arena)+s.changed.leaves*128)}
+	defer tightheap.Begin(int64(s.image.octets()))()
+	var w imageWriter
 	for n := range s.nodes {
 		if n.sets() != "" { // the writer makes the empty non-terminals
 			w.add(n)
 		}
 	}
-	s.image, s.changed = w.image(), overlay{}
+	s.image, s.changed = w.image(processors(true)), overlay{}
 	s.apex = s.image.find(s.originHash, "", s.origin)
 }
 
@@ -272,7 +275,10 @@ func pull(s *Snapshot) (next func() node, stop func()) {
 }
 
 func compareKeys(a, b Key) int {
-	return cmp.Or(a.Owner.Compare(b.Owner), cmp.Compare(typeOrder(a.Type), typeOrder(b.Type)), strings.Compare(a.PoP, b.PoP))
+	if a.Owner != b.Owner {
+		return a.Owner.Compare(b.Owner)
+	}
+	return cmp.Or(cmp.Compare(typeOrder(a.Type), typeOrder(b.Type)), strings.Compare(a.PoP, b.PoP))
 }
 
 // compareSets orders the first RRsets of two runs of one owner as a node has them; an empty run comes last.

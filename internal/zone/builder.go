@@ -142,7 +142,7 @@ func (b *Builder) Build() (*Snapshot, error) {
 	if !slices.IsSortedFunc(b.variants, byKey) {
 		slices.SortFunc(b.variants, byKey)
 	}
-	w := imageWriter{buf: make([]byte, 0, len(b.arena))}
+	var w imageWriter
 	var t tally
 	steered := 0
 	for rest := b.variants; len(rest) > 0; {
@@ -165,13 +165,13 @@ func (b *Builder) Build() (*Snapshot, error) {
 			rest = rest[1:]
 		}
 		w.end(off)
-		n := node(frozen(w.buf[off:])) // a view for the checks, gone before the buffer changes
+		n := w.last(off)
 		if err := checkNode(b.origin, n); err != nil {
 			return nil, err
 		}
 		t.countNode(n)
 	}
-	s, err := newSnapshot(b.origin, w.image(), t)
+	s, err := newSnapshot(b.origin, w.image(processors(false)), t)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +218,7 @@ func newSnapshot(origin Name, m *image, t tally) (*Snapshot, error) {
 }
 
 // appendSortKey appends a form of the key that sorts octet by octet as keys do canonically: labels from the root down, octets 0 and 1 escaped, each
-// label ended by a 0; another 0 in place of a deeper label; the type, SOA first, as it is and then the PoP.
+// label ended by a 0; another 0 in place of a deeper label; the type, SOA first, as it is; the PoP, ended by a 0, and its length.
 func appendSortKey(b []byte, k Key) []byte {
 	var starts labelStarts
 	for i := starts.fill(k.Owner) - 1; i >= 0; i-- {
@@ -235,13 +235,13 @@ func appendSortKey(b []byte, k Key) []byte {
 	b = append(b, 0)
 	b = binary.BigEndian.AppendUint16(b, typeOrder(k.Type))
 	b = append(b, k.PoP...)
-	return append(b, len8(k.PoP))
+	return append(b, 0, len8(k.PoP))
 }
 
 // splitSortKey gives back what follows the owner.
 func splitSortKey(key []byte) (typ uint16, pop string) {
-	end := len(key) - 1
-	pop = string(key[end-int(key[end]) : end])
+	end := len(key) - 2
+	pop = string(key[end-int(key[end+1]) : end])
 	if typ = binary.BigEndian.Uint16(key[end-len(pop)-2:]); typ == 0 {
 		typ = dns.TypeSOA
 	}

@@ -7,13 +7,18 @@ import (
 
 	"github.com/popdns/popdns/internal/frame"
 	"github.com/popdns/popdns/internal/setsum"
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // Codec turns snapshots of one zone and the deltas between them into bytes and back. It is a dataset codec. It may be used concurrently.
 //
 // A base is a list of chunks, a delta a run of blocks of the same form: a frame of entries, the first of which names the zone. Records are in
 // uncompressed wire form with their absolute owner (zstd makes up for it), in canonical order. Equal zones encode to equal entries.
-type Codec struct{ Origin Name }
+type Codec struct {
+	Origin Name
+	// Background leaves a processor and memory to others while a base is encoded or decoded: for a server that answers meanwhile.
+	Background bool
+}
 
 // The frames' magics. The last octet is the format's version.
 var (
@@ -52,17 +57,24 @@ func (c Codec) Encode(s *Snapshot) ([][]byte, error) {
 	if err := c.own(s); err != nil {
 		return nil, fmt.Errorf("encode zone %s: %w", c.Origin, err)
 	}
-	chunks, err := encodeBase(s)
+	chunks, err := encodeBase(s, processors(c.Background))
 	if err != nil {
 		return nil, fmt.Errorf("encode zone %s: %w", c.Origin, err)
 	}
 	return chunks, nil
 }
 
-// Decode makes the snapshot of a base. It decodes chunks in parallel and checks all it reads: it fails for anything that Encode would not have
+// Decode makes the snapshot of a base. It sets each of chunks to nil when it is done with it. It decodes chunks in parallel and checks all it reads: it fails for anything that Encode would not have
 // made of a zone that Build accepts.
 func (c Codec) Decode(chunks [][]byte) (*Snapshot, error) {
-	s, err := decodeBase(c.Origin, chunks)
+	if c.Background {
+		size := int64(0)
+		for _, chunk := range chunks {
+			size += int64(len(chunk))
+		}
+		defer tightheap.Begin(4 * size)() // about what they unpack to
+	}
+	s, err := decodeBase(c.Origin, chunks, processors(c.Background))
 	if err != nil {
 		return nil, fmt.Errorf("decode zone %s: %w", c.Origin, err)
 	}

@@ -16,37 +16,37 @@ var (
 	errOrder = errors.New("entries are not in canonical order")
 )
 
-// blockReader reads the entries of a block, checks them and puts records together to RRsets.
+// blockReader reads the entries of a block, checks them and puts records together to RRsets. It can be used for one block after the other.
 type blockReader struct {
 	origin Name
-	in     *frame.Reader
+	in     frame.Reader
 	raw    int // octets read so far
 
 	pop    string
 	weight uint32
-	last   []byte // sort key of the last entry
-	key    []byte
+	last   Key // of the last RRset, its owner a view into the block
 
-	pending    RRset // the RRset whose records are being read; no rdata: none
+	pending    RRset // the RRset whose records are being read, its owner and rdata views into the block; no rdata: none
 	pendingSum int   // octets of its records in a message
+	whole      RRset // what the sink is given: here, so that it takes no allocation
 }
 
 // blockSink takes what a block holds. A nil function refuses the entry.
 type blockSink struct {
-	set      func(*RRset) error // valid during the call, its rdata views into the block
+	set      func(*RRset) error // valid during the call: its owner and rdata are views into the block
 	settings func(Name, Steering) error
 	remove   func(Key) error
 }
 
 // readBlock reads a whole block into the sink.
-func readBlock(magic [4]byte, origin Name, block []byte, sink blockSink) (*blockReader, error) {
-	in, err := frame.Open(magic, block)
-	if err != nil {
-		return nil, err
+func (r *blockReader) readBlock(magic [4]byte, block []byte, sink blockSink) error {
+	r.raw, r.pop, r.weight, r.last, r.pendingSum = 0, "", 0, Key{}, 0
+	r.pending, r.whole = RRset{Rdata: r.pending.Rdata[:0]}, RRset{}
+	if err := r.in.Reset(magic, block); err != nil {
+		return err
 	}
-	r := &blockReader{origin: origin, in: in}
 	if err := r.readOrigin(); err != nil {
-		return nil, err
+		return err
 	}
 	for {
 		kind, body, ok := r.in.Next()
@@ -55,13 +55,13 @@ func readBlock(magic [4]byte, origin Name, block []byte, sink blockSink) (*block
 		}
 		r.raw += len(body) + 2
 		if err := r.entry(kind, body, sink); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := r.in.Err(); err != nil {
-		return nil, err
+		return err
 	}
-	return r, r.flush(sink)
+	return r.flush(sink)
 }
 
 func (r *blockReader) readOrigin() error {
@@ -104,7 +104,7 @@ func (r *blockReader) owner(body []byte) (owner, rest []byte, err error) {
 		return nil, nil, fmt.Errorf("owner: %w", err)
 	}
 	for _, c := range body[:n] {
-		if c != lower(c) {
+		if c-'A' <= 'Z'-'A' {
 			return nil, nil, fmt.Errorf("owner in upper case: %w", errEntry)
 		}
 	}
@@ -133,7 +133,8 @@ func (r *blockReader) context(body []byte) error {
 
 // record adds a record to the pending RRset, which it completes first if the record begins another.
 func (r *blockReader) record(body []byte, sink blockSink) error {
-	owner, rest, err := r.owner(body)
+	p := &r.pending
+	owner, rest, err := r.ownerOrLast(body)
 	if err != nil {
 		return err
 	}
@@ -141,20 +142,25 @@ func (r *blockReader) record(body []byte, sink blockSink) error {
 		return errEntry
 	}
 	typ, ttl, wire := binary.BigEndian.Uint16(rest), binary.BigEndian.Uint32(rest[4:]), rest[10:]
-	p := &r.pending
-	if len(p.Rdata) == 0 || p.Type != typ || p.PoP != r.pop || string(p.Owner) != string(owner) {
+	if len(p.Rdata) == 0 || p.Type != typ || p.PoP != r.pop || p.Owner != owner {
 		if err := r.flush(sink); err != nil {
 			return err
 		}
-		*p = RRset{Owner: p.Owner, Type: typ, TTL: ttl, PoP: r.pop, Rdata: p.Rdata[:0]}
-		if string(p.Owner) != string(owner) {
-			p.Owner = Name(owner)
-		}
+		*p = RRset{Owner: owner, Type: typ, TTL: ttl, PoP: r.pop, Rdata: p.Rdata[:0]}
 		if err := p.checkHeader(); err != nil {
 			return err
 		}
 	}
 	return r.addRdata(ttl, wire)
+}
+
+// ownerOrLast is owner, quicker where it is the owner of the record before: a whole name is the beginning of no other.
+func (r *blockReader) ownerOrLast(body []byte) (owner Name, rest []byte, err error) {
+	if last := r.pending.Owner; last != "" && len(body) >= len(last) && string(body[:len(last)]) == string(last) {
+		return last, body[len(last):], nil
+	}
+	name, rest, err := r.owner(body)
+	return Name(frozen(name)), rest, err
 }
 
 func (r *blockReader) addRdata(ttl uint32, wire []byte) error {
@@ -184,25 +190,18 @@ func (r *blockReader) flush(sink blockSink) error {
 		return nil
 	}
 	rdata := p.Rdata
-	s, err := p.finish()
-	if err != nil {
+	var err error
+	if r.whole, err = p.finish(); err != nil {
 		return err
 	}
-	if err := r.ascending(appendSortKey(r.key[:0], s.Key())); err != nil {
-		return err
-	}
-	err = sink.set(&s)
-	p.Rdata, r.pendingSum = rdata[:0], 0
-	return err
-}
-
-// ascending checks that a key comes after the one before.
-func (r *blockReader) ascending(key []byte) error {
-	if bytes.Compare(r.last, key) >= 0 {
+	key := r.whole.Key()
+	if r.last.Owner != "" && compareKeys(r.last, key) >= 0 {
 		return errOrder
 	}
-	r.key, r.last = r.last, key
-	return nil
+	r.last = key
+	err = sink.set(&r.whole)
+	p.Rdata, r.pendingSum = rdata[:0], 0
+	return err
 }
 
 func (r *blockReader) settings(body []byte, sink blockSink) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // decodeDelta reads a delta: keys to delete, then RRsets, then settings, each in canonical order.
@@ -12,13 +13,13 @@ func decodeDelta(origin Name, b []byte) (Delta, error) {
 	var d deltaDecoder
 	sink := blockSink{set: d.put, settings: d.settings, remove: d.remove}
 	raw := 0
+	r := blockReader{origin: origin}
 	for len(b) > 0 {
 		if len(b) < 4 || int64(len(b)-4) < int64(binary.BigEndian.Uint32(b)) {
 			return Delta{}, errors.New("the delta is cut off")
 		}
 		end := 4 + int(binary.BigEndian.Uint32(b))
-		r, err := readBlock(magicDelta, origin, b[4:end], sink)
-		if err != nil {
+		if err := r.readBlock(magicDelta, b[4:end], sink); err != nil {
 			return Delta{}, err
 		}
 		if raw += r.raw; raw > maxDelta {
@@ -64,9 +65,10 @@ func (d *deltaDecoder) settings(owner Name, st Steering) error {
 	return nil
 }
 
-// clone copies the rdata.
+// clone copies the owner and the rdata.
 func (s *RRset) clone() RRset {
 	out := *s
+	out.Owner = Name(strings.Clone(string(s.Owner)))
 	out.Rdata = make([]Rdata, len(s.Rdata))
 	for i, rd := range s.Rdata {
 		out.Rdata[i] = Rdata{Wire: bytes.Clone(rd.Wire), Weight: rd.Weight}

@@ -4,12 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/popdns/popdns/internal/frame"
+	"github.com/popdns/popdns/internal/tightheap"
 )
 
 // unit is what never straddles two chunks: an RRset variant, or an owner's settings where set is "".
@@ -26,14 +25,22 @@ func (u unit) rawSize() int {
 	return u.set.count()*(int(u.node[9])+24) + u.set.size()
 }
 
-func encodeBase(s *Snapshot) ([][]byte, error) {
-	var runs [][]unit
-	raw := chunkRaw
+// encodeBase encodes runs of units on so many processors while it collects the next.
+func encodeBase(s *Snapshot, processors int) ([][]byte, error) {
+	defer tightheap.Begin(int64(s.image.octets()))()
+	e := baseEncoder{origin: s.origin}
+	if processors > 1 {
+		e.start(processors)
+	}
+	var run []unit
+	raw := 0
 	add := func(u unit) {
-		if raw += u.rawSize(); raw > chunkRaw {
-			runs, raw = append(runs, nil), u.rawSize()
+		if size := u.rawSize(); raw > 0 && raw+size > chunkRaw {
+			run, raw = e.run(run), size
+		} else {
+			raw += size
 		}
-		runs[len(runs)-1] = append(runs[len(runs)-1], u)
+		run = append(run, u)
 	}
 	for n := range s.nodes {
 		if n.has(flagSettings) {
@@ -43,12 +50,60 @@ func encodeBase(s *Snapshot) ([][]byte, error) {
 			add(unit{n, sets.first()})
 		}
 	}
-	encoded := make([][][]byte, len(runs))
-	err := inParallel(len(runs), func(i int) (err error) {
-		encoded[i], err = encodeRun(s.origin, runs[i])
-		return err
-	})
-	return slices.Concat(encoded...), err
+	e.run(run)
+	return e.wait()
+}
+
+// baseEncoder collects the chunks of runs, in order, and the first run's error.
+type baseEncoder struct {
+	origin  Name
+	runs    chan func() // unbuffered, so that few runs are in memory; nil to encode them at once
+	workers sync.WaitGroup
+	chunks  []*runChunks
+}
+
+type runChunks struct {
+	chunks [][]byte
+	err    error
+}
+
+func (e *baseEncoder) start(workers int) {
+	e.runs = make(chan func())
+	for range workers {
+		e.workers.Go(func() {
+			for encode := range e.runs {
+				encode()
+			}
+		})
+	}
+}
+
+// run has a run encoded and gives room for the next.
+func (e *baseEncoder) run(units []unit) (room []unit) {
+	out := &runChunks{}
+	e.chunks = append(e.chunks, out)
+	encode := func() { out.chunks, out.err = encodeRun(e.origin, units) }
+	if e.runs == nil {
+		encode()
+		return units[:0]
+	}
+	e.runs <- encode
+	return make([]unit, 0, len(units))
+}
+
+func (e *baseEncoder) wait() ([][]byte, error) {
+	if e.runs != nil {
+		close(e.runs)
+		e.workers.Wait()
+	}
+	var all [][]byte
+	for _, c := range e.chunks {
+		if c.err != nil {
+			return nil, c.err
+		}
+		all = append(all, c.chunks...)
+	}
+	return all, nil
 }
 
 // encodeRun makes a chunk of the units, or more of them if they hardly compress (keys, signatures).
@@ -117,30 +172,4 @@ func (e *deltaEncoder) flush(raw int) {
 	if raw > 0 {
 		e.blockWriter = newBlockWriter(magicDelta, e.origin)
 	}
-}
-
-// inParallel calls fn for 0 to n-1 on all processors, waits, and gives the error of the lowest number. After an error no more calls begin.
-func inParallel(n int, fn func(i int) error) error {
-	var (
-		wg     sync.WaitGroup
-		next   atomic.Int64
-		failed atomic.Bool
-		errs   = make([]error, n)
-	)
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
-				if errs[i] = fn(i); errs[i] != nil {
-					failed.Store(true)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

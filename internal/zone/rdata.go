@@ -61,7 +61,7 @@ const (
 )
 
 // layouts covers every type of RFC 4034 6.2 that is still in use and the commonest others. Types not listed are checked by unpacking.
-var layouts = map[uint16]layout{
+var layouts = [...]layout{
 	dns.TypeA:      {4},
 	dns.TypeAAAA:   {16},
 	dns.TypeNS:     {partName},
@@ -98,8 +98,11 @@ func canonicalRdata(typ uint16, rdata []byte) ([]byte, error) {
 	if len(rdata) > maxMessage {
 		return nil, errRdata
 	}
-	parts, ok := layouts[typ]
-	if !ok {
+	var parts layout
+	if int(typ) < len(layouts) {
+		parts = layouts[typ]
+	}
+	if parts == nil {
 		return rdata, checkByUnpacking(typ, rdata)
 	}
 	out, pos := rdata, 0

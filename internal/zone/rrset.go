@@ -112,7 +112,9 @@ func (s RRset) finish() (RRset, error) {
 	if len(s.Rdata) == 0 {
 		return RRset{}, &Error{s.Owner, s.Type, "no rdata"}
 	}
-	slices.SortFunc(s.Rdata, func(a, b Rdata) int { return bytes.Compare(a.Wire, b.Wire) })
+	if len(s.Rdata) > 1 {
+		slices.SortFunc(s.Rdata, func(a, b Rdata) int { return bytes.Compare(a.Wire, b.Wire) })
+	}
 	kept := s.Rdata[:1]
 	for _, rd := range s.Rdata[1:] {
 		last := kept[len(kept)-1]

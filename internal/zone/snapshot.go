@@ -134,9 +134,7 @@ func (s *Snapshot) nodes(yield func(node) bool) {
 		changed = append(changed, l)
 	}
 	slices.SortFunc(changed, func(a, b *leaf) int { return a.name.Compare(b.name) })
-	for off := 0; off < len(s.image.arena); {
-		n := s.image.at(off)
-		off += len(n)
+	for n := range s.image.all {
 		for len(changed) > 0 {
 			c := changed[0].name.Compare(n.name())
 			if c > 0 {

@@ -15,8 +15,10 @@ type served struct {
 	name   zone.Name
 	origin string // name as people write it
 	label  string // in metrics
-	data   *edge.Dataset[*zone.Snapshot]
-	feed   *edge.Feed // nil without the transfer plugin
+	// counted are its answers, in metrics.
+	counted *answerCounters
+	data    *edge.Dataset[*zone.Snapshot]
+	feed    *edge.Feed // nil without the transfer plugin
 }
 
 // A table finds the zone that a name lies in. It is immutable: a zone that comes or

@@ -104,7 +104,7 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	res := results.Get().(*zone.Result)
 	defer results.Put(res)
 	version.Value.Lookup(zone.Question{Name: qname, Type: qtype, DO: state.Do()}, edge.PickerFrom(ctx), res)
-	answers.WithLabelValues(metrics.WithServer(ctx), here.label, res.Kind.String()).Inc()
+	here.counted.of(metrics.WithServer(ctx), res.Kind).Inc()
 	if res.Kind == zone.NXDomain && z.Next != nil && z.Fall.Through(state.Name()) {
 		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
 	}
@@ -116,8 +116,10 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	}
 	if res.Outside != "" {
 		chase(ctx, state, res.Outside.String(), m)
+		fit(m, &state)
+	} else if !fitsSurely(res, qname, r, &state) {
+		fit(m, &state)
 	}
-	fit(m, &state)
 	if err := w.WriteMsg(m); err != nil {
 		return dns.RcodeServerFailure, err
 	}
@@ -175,7 +177,7 @@ func (z *ZkZone) EdgeSource() (*edge.Source, error) {
 		zones := map[zone.Name]*served{}
 		if !z.catalogued {
 			for _, name := range z.Origins() { // checked by parse
-				zones[name] = &served{name: name, origin: name.String(), label: name.String(), data: src.Zone(name)}
+				zones[name] = &served{name: name, origin: name.String(), label: name.String(), data: src.Zone(name), counted: newAnswerCounters(name.String())}
 			}
 		}
 		z.table.Store(newTable(zones))

@@ -34,16 +34,16 @@ steered    60 IN A   10.0.0.9
 `
 
 // newZkZone serves the store's zones as a server block would.
-func newZkZone(t *testing.T, url string, origins ...string) *ZkZone {
-	t.Helper()
+func newZkZone(tb testing.TB, url string, origins ...string) *ZkZone {
+	tb.Helper()
 	z := &ZkZone{cfg: edge.Config{URL: url}, origins: origins, startupTimeout: 10 * time.Second}
 	z.hold = &hold{owner: z}
 	if err := z.start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := z.hold.release(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return z

@@ -65,7 +65,7 @@ func startProcess(dir string, log io.Writer) (*process, error) {
 		return nil, err
 	}
 	cmd := exec.Command("java", //nolint:gosec,noctx // constant arguments but for our directory; it ends with kill
-		"-Xms16m", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+		"-Xms16m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dzookeeper.preAllocSize=4096", "-Dzookeeper.extendedTypesEnabled=true",
 		"-cp", dir+":"+jars+":"+secureJars, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(dir, "zoo.cfg"))
 	cmd.Dir = dir
