@@ -55,6 +55,7 @@ type Source struct {
 	mapsMu  sync.Mutex                                      // for writers; a new zone version takes it while zonesMu may be held
 	maps    atomic.Pointer[map[string]*Dataset[*steer.Map]] // copied on write: read by every steered query
 	pops    *Dataset[*steer.PoPs]
+	onPoPs  popsListeners
 	feedsMu sync.Mutex // taken while zonesMu may be held, like mapsMu
 	feeds   map[zone.Name]*feeds
 
@@ -90,7 +91,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 			s.loadCachedHeartbeat()
 		}
 	}
-	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{})
+	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{switched: s.popsSwitched})
 	s.wg.Go(s.openStore)
 	s.wg.Go(s.watchHeartbeat)
 	s.wg.Go(func() { s.trim(s.ctx) })

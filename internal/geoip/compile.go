@@ -105,7 +105,7 @@ type cityWalk struct {
 	places   []place
 	amounts  []amount // address space of the record's networks
 	networks int
-	near     *locator // nil without
+	near     *locator            // nil without
 	spreads  map[string][]string // by country, of the places that are coarse
 }
 

@@ -11,7 +11,7 @@ import (
 // locator finds the PoPs nearest to a place.
 type locator struct {
 	count  int
-	groups []group         // one for each bias
+	groups []group            // one for each bias
 	known  map[point][]string // what was found already: a City database has far fewer places than networks
 }
 

@@ -49,12 +49,12 @@ func Watch(ctx context.Context, files []string, since State, changed func()) {
 		case <-failures:
 		case <-tick.C:
 		case <-settled.C:
-			if now := Look(files); now.same(seen) && !now.same(told) {
+			if now := Look(files); now.Same(seen) && !now.Same(told) {
 				told = now
 				changed()
 			}
 		}
-		if now := Look(files); !now.same(seen) {
+		if now := Look(files); !now.Same(seen) {
 			seen = now
 			settled.Reset(quiet)
 		}
@@ -82,7 +82,8 @@ func Look(files []string) State {
 	return s
 }
 
-func (s State) same(o State) bool {
+// Same tells whether nothing has changed from s to o.
+func (s State) Same(o State) bool {
 	return slices.EqualFunc(s, o, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {
 			return a == b

@@ -18,6 +18,7 @@ import (
 // An ExplainQuestion is a query whose steering is to be explained.
 type ExplainQuestion struct {
 	Map      string
+	File     *MapFile     // explained instead of the published map, nil for that
 	Resolver netip.Addr   // the query's source address
 	ECS      netip.Prefix // the client subnet; the zero value is none
 	Name     zone.Name    // the name asked for; "" explains the map alone
@@ -77,13 +78,14 @@ type Explanation struct {
 	Serial   uint32   `json:"serial"`
 	Resolver string   `json:"resolver"`
 	ECS      string   `json:"ecs,omitempty"`
-	Plane    string   `json:"plane"`  // resolver, ecs
-	Block    string   `json:"block"`  // the addresses that are decided alike
-	Scope    int      `json:"scope"`  // of the ECS option in the reply
-	Reason   string   `json:"reason"` // which rule decided
-	PoPs     []string `json:"pops"`   // in order of preference
-	Chosen   string   `json:"chosen"` // "" when every PoP was passed over
-	Passed   []Passed `json:"passed"` // the PoPs before it, and why they weren't chosen
+	Plane    string   `json:"plane"`          // resolver, ecs
+	Block    string   `json:"block"`          // the addresses that are decided alike
+	Scope    int      `json:"scope"`          // of the ECS option in the reply
+	Reason   string   `json:"reason"`         // what of the query decided
+	Rule     string   `json:"rule,omitempty"` // of a map file: which row or rule decided; the published map doesn't tell
+	PoPs     []string `json:"pops"`           // in order of preference
+	Chosen   string   `json:"chosen"`         // "" when every PoP was passed over
+	Passed   []Passed `json:"passed"`         // the PoPs before it, and why they weren't chosen
 	Answer   *Answer  `json:"answer,omitempty"`
 	Notes    []string `json:"notes"`
 }
@@ -109,7 +111,7 @@ type Answer struct {
 // Explain answers q from the datasets in the store as an edge would. With a Name the choice is among the PoPs that have a variant of it, without one every
 // PoP counts as having one.
 func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*Explanation, error) {
-	m, err := LoadMap(ctx, r, q.Map)
+	m, err := q.steering(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -117,14 +119,17 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*Explanati
 	if err != nil {
 		return nil, err
 	}
-	d := m.Value.Decide(steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0})
+	d := m.Decide(steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0})
 	e := &Explanation{
-		Map: q.Map, Serial: m.Value.Serial(), Resolver: q.Resolver.String(),
+		Map: q.Map, Serial: m.Serial(), Resolver: q.Resolver.String(),
 		Plane: d.Plane.String(), Block: d.Block.String(), Scope: int(d.Scope), Reason: d.Reason.String(),
 		PoPs: d.List, Passed: []Passed{}, Notes: []string{},
 	}
 	if q.ECS.IsValid() {
 		e.ECS = q.ECS.String()
+	}
+	if q.File != nil {
+		e.Rule = q.File.rule(d, q)
 	}
 	if pops == nil {
 		e.Notes = append(e.Notes, "there is no PoP table: every PoP counts as up")
@@ -134,6 +139,35 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*Explanati
 		return e, nil
 	}
 	return e, e.answer(ctx, r, q, d, pops)
+}
+
+// steering is the map that is explained.
+func (q *ExplainQuestion) steering(ctx context.Context, r store.Reader) (*steer.Map, error) {
+	if q.File != nil {
+		return q.File.Map, nil
+	}
+	v, err := LoadMap(ctx, r, q.Map)
+	if err != nil {
+		return nil, err
+	}
+	return v.Value, nil
+}
+
+// rule says what in the file made the decision: a row, a rule of the geo section, or the default list.
+func (f *MapFile) rule(d steer.Decision, q ExplainQuestion) string {
+	a := q.Resolver.Unmap()
+	if d.Plane == steer.ECS {
+		a = q.ECS.Addr()
+	}
+	if row, ok := f.file.Covering(d.Plane, a); ok {
+		return "row " + row.String()
+	}
+	if f.Geo != nil && d.Reason != steer.ReasonDefault {
+		if rule := f.Geo.Rule(a); rule != "" {
+			return rule
+		}
+	}
+	return "default"
 }
 
 func (e *Explanation) choose(d *steer.Decision, pops *steer.PoPs, service string, has func(string) bool) {

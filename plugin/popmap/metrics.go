@@ -21,4 +21,25 @@ var (
 		Name:      "ecs_formerrs_total",
 		Help:      "Counter of queries refused with FORMERR for a malformed EDNS Client Subnet option.",
 	}, []string{"server"})
+
+	geoipRows = promauto.NewGauge(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "geoip_rows",
+		Help:      "Rows of the map that was compiled last from GeoIP databases, both planes together.",
+	})
+
+	geoipTimestamp = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "geoip_database_timestamp_seconds",
+		Help:      "When the GeoIP database that was compiled last was built by its maker, in seconds since 1970.",
+	}, []string{"file"})
+
+	geoipFailures = promauto.NewCounter(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "geoip_failures_total",
+		Help:      "Counter of GeoIP databases that could not be compiled; the map compiled before stays in use.",
+	})
 )

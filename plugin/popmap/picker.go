@@ -44,12 +44,23 @@ func (k *picker) decide(name string) {
 	}
 	d := steer.Decision{List: k.popmap.fallback}
 	k.reason = "no-map"
-	if v := k.popmap.source.Map(name); v != nil {
-		d = v.Value.Decide(k.client)
+	if m := k.popmap.steering(name); m != nil {
+		d = m.Decide(k.client)
 		k.reason = d.Reason.String()
 	}
 	k.mapName, k.decision, k.decided = name, d, true
 	k.scope = max(k.scope, d.Scope)
+}
+
+// steering is the map of a name: the one that is called so in the store, or else the block's own.
+func (p *PopMap) steering(name string) *steer.Map {
+	if v := p.source.Map(name); v != nil {
+		return v.Value
+	}
+	if p.geo != nil {
+		return p.geo.current.Load()
+	}
+	return nil
 }
 
 func (k *picker) pops() *steer.PoPs {

@@ -30,6 +30,7 @@ type PopMap struct {
 	zones    []string // absolute, lower case
 	mapName  string   // for names that name none themselves; "" for none
 	fallback []string // PoP order where no map has data
+	geo      *geoMap  // what steers where no map of the store does, nil without
 
 	source  *edge.Source // set at start, before the first query
 	rewrite bool         // the rewrite plugin stands above us; set at start
