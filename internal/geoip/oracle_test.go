@@ -396,7 +396,7 @@ func last(p netip.Prefix) netip.Addr {
 
 // TestCompiledMapIsWhatLookingUpEachAddressFinds compares list and scope at every border of a few hundred random worlds and at random addresses.
 func TestCompiledMapIsWhatLookingUpEachAddressFinds(t *testing.T) {
-	seeds := 150
+	seeds := 100
 	if testing.Short() {
 		seeds = 20
 	}
