@@ -28,22 +28,26 @@ func (r *Rules) Compile(b *steer.MapBuilder, dbs Databases, pops *steer.PoPs) (*
 	if err := r.check(dbs, pops); err != nil {
 		return nil, err
 	}
-	planes := r.Planes
-	if len(planes) == 0 {
-		planes = []steer.Plane{steer.Resolver, steer.ECS}
-	}
 	c := &Compiled{rules: r, dbs: dbs}
 	if r.NeedsASN() {
-		if err := c.compileASN(b, b.Beneath(planes...)); err != nil {
+		if err := c.compileASN(b, b.Beneath(r.planes()...)); err != nil {
 			return nil, err
 		}
 	}
 	if r.NeedsCity() {
-		if err := c.compileCity(b, b.Beneath(planes...), pops); err != nil {
+		if err := c.compileCity(b, b.Beneath(r.planes()...), pops); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// planes are those that the rules apply to.
+func (r *Rules) planes() []steer.Plane {
+	if len(r.Planes) == 0 {
+		return []steer.Plane{steer.Resolver, steer.ECS}
+	}
+	return r.Planes
 }
 
 // noList is the list of a record that no rule fits.
@@ -243,9 +247,12 @@ func (c *Compiled) listOf(p *place) (list []string, rule string) {
 	return near.nearest(p.at), fmt.Sprintf("near: %.4f,%.4f", float64(p.at.lat)/degree, float64(p.at.lon)/degree)
 }
 
-// Rule says which rule decides for an address, "asn=AS64500" or "country=NL", and "" if none does.
-func (c *Compiled) Rule(a netip.Addr) string {
+// Rule says which rule decides for an address in a plane, "asn=AS64500" or "country=NL", where no row lies above, and "" if none does.
+func (c *Compiled) Rule(p steer.Plane, a netip.Addr) string {
 	a = a.Unmap()
+	if !slices.Contains(c.rules.planes(), p) || steer.IsSpecial(a) {
+		return ""
+	}
 	if c.rules.NeedsASN() {
 		if n, ok := c.dbs.ASN.lookup(a); ok {
 			if rec, err := c.dbs.ASN.decode(n); err == nil {

@@ -30,10 +30,10 @@ const (
 // Rules say which PoPs networks get by what the databases know of them. The first that fits counts, in the order of the fields: by AS
 // number, by subdivision (the smallest first), by country, by continent, and then by distance. A network that none fits has no row.
 type Rules struct {
-	File     string // where the rules stand, for messages
-	CityFile string // path of the City, Enterprise or Country database as the rules name it, "" for none
-	ASNFile  string // path of the ASN or ISP database, likewise
-	Planes   []steer.Plane
+	File     string        // where the rules stand, for messages
+	CityFile string        // path of the City, Enterprise or Country database as the rules name it, "" for none
+	ASNFile  string        // path of the ASN or ISP database, likewise
+	Planes   []steer.Plane // whose networks are meant, both if it is empty
 
 	ASN          map[uint32]Rule
 	Subdivisions map[string]Rule // by ISO 3166-2 code, "US-CA"

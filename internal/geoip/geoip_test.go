@@ -117,7 +117,7 @@ func TestOneRecordAroundAllOfIPv4(t *testing.T) {
 	if leaf := m.Lookup(steer.ECS, netip.MustParseAddr("44.1.2.3")); leaf.Bits != 8 || m.PoPs(leaf.List) == nil {
 		t.Errorf("a database of IPv4 only: got %v", leaf)
 	}
-	if rule := c.Rule(netip.MustParseAddr("2001:db8::1")); rule != "" {
+	if rule := c.Rule(steer.ECS, netip.MustParseAddr("2001:db8::1")); rule != "" {
 		t.Errorf("rule for IPv6 in a database of IPv4: %q", rule)
 	}
 }
@@ -158,7 +158,7 @@ func TestRuleNamesTheRuleOfEachAddress(t *testing.T) {
 		"45.0.0.0":   "", "2400::": "",
 	} {
 		a := netip.MustParseAddr(addr)
-		if got := c.Rule(a); got != want {
+		if got := c.Rule(steer.ECS, a); got != want {
 			t.Errorf("%s: got %q, want %q", addr, got, want)
 		}
 		if hole := m.Lookup(steer.ECS, a.Unmap()).List == steer.Fallback; hole != (want == "") {

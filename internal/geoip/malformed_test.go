@@ -125,7 +125,7 @@ func TestTreesWithCyclesEnd(t *testing.T) {
 	}{
 		{"a node that is its own child", 2, func(node, _ int) [2]uint32 { return [2]uint32{uint32(node), uint32(node)} }},
 		{"one side leads back", 300, func(node, count int) [2]uint32 { return [2]uint32{uint32((node + 1) % count), uint32(count)} }},
-		{"both sides lead to the same node, 2^120 ways", 120, func(node, count int) [2]uint32 {
+		{"both sides lead to the same node, 2^120 ways", 120, func(node, _ int) [2]uint32 {
 			return [2]uint32{uint32(node + 1), uint32(node + 1)}
 		}},
 		{"the same, with a record in the end", 127, func(node, count int) [2]uint32 {

@@ -81,7 +81,7 @@ func (w *twin) coarse(f fields, centroids map[string]bool) bool {
 	return radius >= 1000 || noCity && (f["subdivisions"] == nil || centroids[fmt.Sprint(f.sub("country").str("iso_code"), p)])
 }
 
-var all4, all6 = netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
+var all4 = netip.MustParsePrefix("0.0.0.0/0")
 
 // gather finds out by the library's own walk what each country has.
 func (w *twin) gather(t *testing.T) {
@@ -162,7 +162,7 @@ func (w *twin) gather(t *testing.T) {
 				list, in = append(list, name+"*"+strconv.Itoa(int(percent))), append(in, name)
 			}
 		}
-		for _, name := range strings.Split(commonest[0], ",") {
+		for name := range strings.SplitSeq(commonest[0], ",") {
 			if !slices.Contains(in, name) && len(list) < w.rules.Near.Count {
 				list = append(list, name)
 			}
@@ -201,7 +201,7 @@ func (w *twin) nearest(at point) []string {
 		sites = append(sites, site{p.Name, math.Round(d * 1e5)}) // poles have many longitudes
 	}
 	slices.SortFunc(sites, func(a, b site) int { return cmp.Or(cmp.Compare(a.d, b.d), strings.Compare(a.name, b.name)) })
-	var names []string
+	names := make([]string, 0, len(sites))
 	for _, s := range sites[:min(len(sites), w.rules.Near.Count)] {
 		names = append(names, s.name)
 	}
@@ -282,7 +282,7 @@ func randomWorld(t *testing.T, r *rand.Rand) *world {
 		w.pops = randomPoPs(t, r, 7)
 	}
 	countries := []struct{ continent, country string }{{"EU", "NL"}, {"EU", "DE"}, {"NA", "US"}, {"AS", "SG"}}
-	var places []map[string]any
+	places := make([]map[string]any, 0, 24)
 	for range 24 {
 		c := countries[r.IntN(len(countries))]
 		at := randomPoint(r)
@@ -407,9 +407,7 @@ func TestCompiledMapIsWhatLookingUpEachAddressFinds(t *testing.T) {
 		tw := newTwin(t, w.nets, w.rules, w.city.Bytes(), w.asn.Bytes(), w.pops)
 		var addrs []netip.Addr
 		for _, p := range w.prefixes {
-			for _, a := range []netip.Addr{p.Addr(), p.Addr().Prev(), last(p), last(p).Next()} {
-				addrs = append(addrs, a)
-			}
+			addrs = append(addrs, p.Addr(), p.Addr().Prev(), last(p), last(p).Next())
 		}
 		for range 100 {
 			addrs = append(addrs, randomNet(r).Addr())

@@ -1,6 +1,9 @@
 package geoip
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // coarseRadius is the accuracy radius, in kilometres, from which a record's coordinates tell no more than the country. It is the largest that
 // MaxMind states, and what it states for networks of which only a large country is known.
@@ -22,9 +25,9 @@ func (r *record) place() (place, error) {
 		continent: r.Continent.Code, country: r.Country.ISOCode,
 		city: r.City.GeoNameID != 0 || r.City.Names.English != "", subdivided: len(r.Subdivisions) > 0,
 	}
-	for i := len(r.Subdivisions) - 1; i >= 0; i-- {
-		if code := r.Subdivisions[i].ISOCode; code != "" && p.country != "" {
-			p.subdivisions = append(p.subdivisions, p.country+"-"+code)
+	for _, s := range slices.Backward(r.Subdivisions) {
+		if s.ISOCode != "" && p.country != "" {
+			p.subdivisions = append(p.subdivisions, p.country+"-"+s.ISOCode)
 		}
 	}
 	l := r.Location

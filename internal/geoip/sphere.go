@@ -42,14 +42,14 @@ func sine(a int32) int64 {
 	case a > quarter:
 		a = 2*quarter - a
 	}
-	x := uint64(a) * radian //nolint:gosec // not negative
+	x := uint64(a) * radian
 	square := multiply(x, x)
 	sum, term := int64(0), x
 	for k := uint64(2); term > 0; k += 2 {
 		if k&2 != 0 {
-			sum += int64(term) //nolint:gosec // under 2·one
+			sum += int64(term)
 		} else {
-			sum -= int64(term) //nolint:gosec // as above
+			sum -= int64(term)
 		}
 		term = multiply(term, square) / (k * (k + 1))
 	}
@@ -93,6 +93,3 @@ func arc(chord uint64) int64 {
 	})
 	return 2 * int64(half)
 }
-
-// kilometres is a distance for people.
-func kilometres(arc int64) int64 { return arc * 111195 / degree / 1000 }

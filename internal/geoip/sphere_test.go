@@ -68,16 +68,16 @@ func TestDistancesAreTheSameOnEveryMachine(t *testing.T) {
 	}
 }
 
-func randomPoPs(t testing.TB, r *rand.Rand, n int) *steer.PoPs {
-	t.Helper()
-	var list []steer.PoP
+func randomPoPs(tb testing.TB, r *rand.Rand, n int) *steer.PoPs {
+	tb.Helper()
+	list := make([]steer.PoP, 0, n)
 	for i := range n {
 		p := randomPoint(r)
 		list = append(list, steer.PoP{Name: fmt.Sprintf("pop%d", i), Lat: float64(p.lat) / degree, Lon: float64(p.lon) / degree})
 	}
 	pops, err := steer.NewPoPs(1, list)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return pops
 }
@@ -107,7 +107,7 @@ func TestNearestIsWhatSortingAllByDistanceFinds(t *testing.T) {
 				}
 				return d * (1 - b/100)
 			}
-			var want []float64
+			want := make([]float64, 0, pops.Len())
 			for _, p := range placed(pops) {
 				want = append(want, distance(p.Name))
 			}

@@ -62,7 +62,7 @@ func Watch(ctx context.Context, files []string, since State, changed func()) {
 }
 
 func folders(files []string) []string {
-	var dirs []string
+	dirs := make([]string, 0, len(files))
 	for _, f := range files {
 		dirs = append(dirs, filepath.Dir(f))
 	}

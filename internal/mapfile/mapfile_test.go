@@ -280,6 +280,8 @@ func BenchmarkReadMap100k(b *testing.B) {
 func FuzzReadMap(f *testing.F) {
 	f.Add([]byte(goodYAML))
 	f.Add([]byte(goodJSON))
+	f.Add([]byte(geoYAML))
+	f.Add([]byte(geoJSON))
 	for _, c := range faults {
 		f.Add([]byte(c.text))
 	}

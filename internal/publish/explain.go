@@ -162,8 +162,8 @@ func (f *MapFile) rule(d steer.Decision, q ExplainQuestion) string {
 	if row, ok := f.file.Covering(d.Plane, a); ok {
 		return "row " + row.String()
 	}
-	if f.Geo != nil && d.Reason != steer.ReasonDefault {
-		if rule := f.Geo.Rule(a); rule != "" {
+	if f.Geo != nil {
+		if rule := f.Geo.Rule(d.Plane, a); rule != "" {
 			return rule
 		}
 	}

@@ -100,9 +100,9 @@ func beneath(above, layer []row) []row {
 
 // CarriesIPv4 returns the IPv6 blocks whose addresses carry IPv4 ones, which IPv4 rows decide for, see [Map.Lookup].
 func CarriesIPv4() []netip.Prefix {
-	var blocks []netip.Prefix
-	for _, e := range embeddings {
-		blocks = append(blocks, e.block)
+	blocks := make([]netip.Prefix, len(embeddings))
+	for i, e := range embeddings {
+		blocks[i] = e.block
 	}
 	return blocks
 }

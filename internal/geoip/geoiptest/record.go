@@ -19,7 +19,7 @@ func (p Place) Record() map[string]any {
 		r["country"] = map[string]any{"iso_code": p.Country, "geoname_id": uint32(1)}
 	}
 	if len(p.Subdivisions) > 0 {
-		var list []any
+		list := make([]any, 0, len(p.Subdivisions))
 		for _, s := range p.Subdivisions {
 			list = append(list, map[string]any{"iso_code": s})
 		}
