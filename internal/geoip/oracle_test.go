@@ -306,6 +306,9 @@ func randomWorld(t *testing.T, r *rand.Rand) *world {
 		w.city.Insert(p, places[r.IntN(len(places))])
 		w.prefixes = append(w.prefixes, p)
 	}
+	known, _ := netip.ParsePrefix("47.7.0.0/16") // so that the rules' subdivisions are known
+	w.city.Insert(known, geoiptest.Place{Continent: "EU", Country: "NL", Subdivisions: []string{"AA", "CCC"}, City: "Town", Lat: 1, Lon: 2}.Record())
+	w.prefixes = append(w.prefixes, known)
 	w.asn.Insert(all4, geoiptest.ASN(64499))
 	for range 20 {
 		p := randomNet(r)
@@ -343,6 +346,12 @@ func randomRules(r *rand.Rand) *Rules {
 	}
 	if r.IntN(2) == 0 {
 		rules.Continents = map[string]Rule{[]string{"EU", "NA", "AF"}[r.IntN(3)]: rule()}
+	}
+	if r.IntN(2) == 0 {
+		rules.Subdivisions = map[string]Rule{"NL-AA": rule()}
+	}
+	if r.IntN(2) == 0 {
+		rules.Subdivisions = map[string]Rule{"NL-AA": rule(), "NL-CCC": rule()}
 	}
 	if r.IntN(3) == 0 {
 		rules.Planes = []steer.Plane{steer.Plane(r.IntN(2))}

@@ -143,7 +143,7 @@ func (w *Writer) Bytes() []byte {
 				}
 				v = count + separator + offset
 			}
-			out = binary.BigEndian.AppendUint32(out, uint32(v))
+			out = binary.BigEndian.AppendUint32(out, uint32(v)) //nolint:gosec // databases for tests are small
 		}
 	}
 	out = append(out, make([]byte, separator)...)
@@ -155,7 +155,7 @@ func (w *Writer) Bytes() []byte {
 	}
 	var meta bytes.Buffer
 	encode(&meta, map[string]any{
-		"node_count": uint32(count), "record_size": uint16(32), "ip_version": uint16(version), "database_type": w.Type,
+		"node_count": uint32(count), "record_size": uint16(32), "ip_version": uint16(version), "database_type": w.Type, //nolint:gosec // as above
 		"languages": []any{"en"}, "binary_format_major_version": uint16(2), "binary_format_minor_version": uint16(0),
 		"build_epoch": w.Epoch, "description": map[string]any{"en": "a database for tests"},
 	})
@@ -186,24 +186,24 @@ const (
 )
 
 func control(b *bytes.Buffer, kind, size int) {
-	first := byte(kind << 5)
+	first := byte(kind << 5) //nolint:gosec // databases for tests are small
 	if kind > 7 {
 		first = 0
 	}
 	var more []byte
 	switch {
 	case size < 29:
-		first |= byte(size)
+		first |= byte(size) //nolint:gosec // databases for tests are small
 	case size < 285:
 		first |= 29
 		more = []byte{byte(size - 29)}
 	default:
 		first |= 30
-		more = binary.BigEndian.AppendUint16(nil, uint16(size-285))
+		more = binary.BigEndian.AppendUint16(nil, uint16(size-285)) //nolint:gosec // databases for tests are small
 	}
 	b.WriteByte(first)
 	if kind > 7 {
-		b.WriteByte(byte(kind - 7))
+		b.WriteByte(byte(kind - 7)) //nolint:gosec // databases for tests are small
 	}
 	b.Write(more)
 }
