@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/geoip"
@@ -17,6 +18,10 @@ import (
 
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
+
+// startWait bounds how long a start waits for the PoP table of a store that
+// does not answer and that is not in the disk cache either.
+const startWait = time.Second
 
 var log = clog.NewWithPlugin(pluginName)
 
@@ -91,6 +96,10 @@ func (g *geoMap) start(src *edge.Source) error {
 			return err
 		}
 	}
+	// Before the first query, if it can be: a store that is there has answered long before.
+	settle, settled := context.WithTimeout(context.Background(), startWait)
+	_ = src.PoPs().Settle(settle)
+	settled()
 	g.update()
 	ctx, cancel := context.WithCancel(context.Background())
 	nudge := func() {
