@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/popdns/popdns/build/directives"
 	"github.com/popdns/popdns/internal/geoip/geoiptest"
 
 	"github.com/coredns/caddy"
@@ -47,7 +46,7 @@ func TestPluginReadmesHaveCoreDNSsForm(t *testing.T) {
 
 // TestPluginReadmesNameEveryMetric compares with the metrics.go beside.
 func TestPluginReadmesNameEveryMetric(t *testing.T) {
-	metric := regexp.MustCompile(`Name:\s+"([a-z_]+)"`)
+	metric := regexp.MustCompile(`(?:Name:\s+|= desc\()"([a-z_]+)"`)
 	for _, name := range plugins {
 		code, err := os.ReadFile(filepath.Join("..", "plugin", name, "metrics.go"))
 		if os.IsNotExist(err) {
@@ -68,9 +67,6 @@ func TestPluginReadmesNameEveryMetric(t *testing.T) {
 // The ensembles and folders that they name are replaced by a directory store
 // that holds their zones.
 func TestReadmeExamplesStart(t *testing.T) {
-	if err := directives.Install(); err != nil {
-		t.Fatal(err)
-	}
 	storeURL := "dir://" + t.TempDir()
 	popctl(t, storeURL, 0, "init")
 	for _, z := range []string{"example.org", "example.net"} {

@@ -28,6 +28,8 @@ type Config struct {
 	// Verify are the keys of which one must have signed each head and the heartbeat, "" for no such demand. The disk cache is
 	// trusted: it holds what was verified.
 	Verify dataset.PublicKeys
+	// TLS is for an ensemble whose servers speak it.
+	TLS storeurl.TLSFiles
 }
 
 // maxMaps bounds how many maps zones can make a server follow by naming them.
@@ -45,6 +47,8 @@ type Source struct {
 	obs   Observer
 	store *deferred
 	cache store.Store // nil when there is none
+	// identity is asked when a dataset's head is of another store than what is served.
+	identity *dataset.Identity
 
 	ctx    context.Context //nolint:containedctx // the life of the source, ended by Close
 	cancel context.CancelFunc
@@ -60,16 +64,22 @@ type Source struct {
 	feeds   map[zone.Name]*feeds
 
 	heartbeat atomic.Pointer[Heartbeat]
+	cacheCounts
 	switched  chan struct{} // tells trim that a version was switched
 	closeOnce sync.Once
 	closeErr  error
 }
 
 // Open starts a Source. It returns at once: the store is reached, and each
-// dataset loaded, in the background. It fails only when the URL is malformed.
+// dataset loaded, in the background. It fails only when the URL is malformed or
+// the files for TLS are of no use.
 // A disk cache that can't be used is reported to obs and done without.
 func Open(cfg Config, obs Observer) (*Source, error) {
 	if _, err := storeurl.Parse(cfg.URL); err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	secure, err := cfg.TLS.Option()
+	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	s := &Source{
@@ -80,6 +90,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		feeds:    map[zone.Name]*feeds{},
 		switched: make(chan struct{}, 1),
 	}
+	s.identity = dataset.NewIdentity(s.store, s.keys())
 	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.CacheDir != "" {
@@ -91,21 +102,25 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 			s.loadCachedHeartbeat()
 		}
 	}
-	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{switched: s.popsSwitched})
-	s.wg.Go(s.openStore)
+	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{changes: popsChanges, switched: s.popsSwitched})
+	s.wg.Go(func() {
+		s.openStore(storeurl.Options{
+			TLS:  secure,
+			Logf: func(format string, args ...any) { s.obs.StoreConnection(fmt.Sprintf(format, args...)) },
+		})
+	})
 	s.wg.Go(s.watchHeartbeat)
+	s.wg.Go(func() { _ = s.identity.Run(s.ctx) }) // its end is that of the source
 	s.wg.Go(func() { s.trim(s.ctx) })
 	return s, nil
 }
 
 // openStore opens the store, again and again while that fails: the names in
 // its URL may resolve only once this very server answers.
-func (s *Source) openStore() {
+func (s *Source) openStore(o storeurl.Options) {
 	pause := 100 * time.Millisecond
 	for reported := false; ; {
-		st, err := storeurl.Open(s.cfg.URL, storeurl.Options{
-			Logf: func(format string, args ...any) { s.obs.StoreConnection(fmt.Sprintf(format, args...)) },
-		})
+		st, err := storeurl.Open(s.cfg.URL, o)
 		if err == nil {
 			s.store.open(st)
 			return
@@ -139,6 +154,7 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 			}
 			s.feed(origin, v.Value, passed)
 		},
+		changes: zoneChanges(origin),
 	})
 	s.zones[origin] = d
 	return d

@@ -93,12 +93,16 @@ type MapReceipt struct {
 
 // PublishMap makes next the content of the map of its name.
 func (p *Publisher) PublishMap(ctx context.Context, next *steer.Map) (*MapReceipt, error) {
+	return p.commitMap(ctx, p.commit(), next)
+}
+
+func (p *Publisher) commitMap(ctx context.Context, c dataset.Commit, next *steer.Map) (*MapReceipt, error) {
 	pops, err := LoadPoPs(ctx, p.s)
 	if err != nil {
 		return nil, err
 	}
 	var plan *MapPlan
-	receipt, err := p.mapWriter(next.Name()).Commit(ctx, p.commit(), func(v *dataset.Version[*steer.Map]) (*steer.Map, error) {
+	receipt, err := p.mapWriter(next.Name()).Commit(ctx, c, func(v *dataset.Version[*steer.Map]) (*steer.Map, error) {
 		plan = planMap(valueOf(v), next, pops)
 		if plan.Empty() {
 			return v.Value, nil

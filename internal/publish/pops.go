@@ -20,11 +20,15 @@ type PoPsReceipt struct {
 
 // ApplyPoPs makes next the PoP table. Refused are a table in which no PoP can take clients, and one without a PoP that a map names.
 func (p *Publisher) ApplyPoPs(ctx context.Context, next *steer.PoPs) (*PoPsReceipt, error) {
+	return p.replacePoPs(ctx, p.commit(), next)
+}
+
+func (p *Publisher) replacePoPs(ctx context.Context, c dataset.Commit, next *steer.PoPs) (*PoPsReceipt, error) {
 	findings, err := p.missingFromMaps(ctx, next)
 	if err != nil {
 		return nil, err
 	}
-	return p.commitPoPs(ctx, findings, func(*steer.PoPs) (*steer.PoPs, error) { return next, nil })
+	return p.commitPoPs(ctx, c, findings, func(*steer.PoPs) (*steer.PoPs, error) { return next, nil })
 }
 
 // DrainPoP moves percent (0 to 100) of the PoP's client blocks elsewhere; 0 ends a drain.
@@ -57,7 +61,7 @@ func (p *Publisher) editService(ctx context.Context, name, service string, edit 
 }
 
 func (p *Publisher) editPoP(ctx context.Context, name string, edit func(*steer.PoP)) (*PoPsReceipt, error) {
-	return p.commitPoPs(ctx, nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
+	return p.commitPoPs(ctx, p.commit(), nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
 		if cur == nil {
 			return nil, fmt.Errorf("%w: publish it with popctl pop apply FILE", dataset.ErrNoDataset)
 		}
@@ -74,9 +78,9 @@ func (p *Publisher) editPoP(ctx context.Context, name string, edit func(*steer.P
 }
 
 // commitPoPs commits what edit makes of the present table; findings are what guards have found already.
-func (p *Publisher) commitPoPs(ctx context.Context, findings []string, edit func(*steer.PoPs) (*steer.PoPs, error)) (*PoPsReceipt, error) {
+func (p *Publisher) commitPoPs(ctx context.Context, c dataset.Commit, findings []string, edit func(*steer.PoPs) (*steer.PoPs, error)) (*PoPsReceipt, error) {
 	out := &PoPsReceipt{}
-	receipt, err := p.pops.Commit(ctx, p.commit(), func(v *dataset.Version[*steer.PoPs]) (*steer.PoPs, error) {
+	receipt, err := p.pops.Commit(ctx, c, func(v *dataset.Version[*steer.PoPs]) (*steer.PoPs, error) {
 		cur := valueOf(v)
 		next, err := edit(cur)
 		if err != nil {

@@ -158,7 +158,6 @@ func (g *geoMap) update() {
 		return
 	}
 	g.current.Store(m)
-	geoipRows.Set(float64(m.Len()))
 	log.Infof("geoip: compiled a map of %d rows from %s", m.Len(), strings.Join(from, ", "))
 }
 

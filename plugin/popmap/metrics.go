@@ -22,13 +22,6 @@ var (
 		Help:      "Counter of queries refused with FORMERR for a malformed EDNS Client Subnet option.",
 	}, []string{"server"})
 
-	geoipRows = promauto.NewGauge(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: pluginName,
-		Name:      "geoip_rows",
-		Help:      "Rows of the map that was compiled last from GeoIP databases, both planes together.",
-	})
-
 	geoipTimestamp = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: pluginName,
