@@ -55,9 +55,15 @@ const (
 	burstClients = 16
 )
 
-// burst asks burstQueries random names from burstClients sockets, each with
-// one query under way, and returns how long that took.
+// burst asks for random names of the zone, see burstOf.
 func burst(b *testing.B, addr string) time.Duration {
+	b.Helper()
+	return burstOf(b, addr, func(i int) string { return fmt.Sprintf("h%d.d%d.example.org.", i, i%977) }, benchRecords)
+}
+
+// burstOf asks burstQueries random ones of n names from burstClients sockets, each
+// with one query under way, and returns how long that took.
+func burstOf(b *testing.B, addr string, name func(i int) string, n int) time.Duration {
 	b.Helper()
 	var failed atomic.Int64
 	var wg sync.WaitGroup
@@ -73,8 +79,7 @@ func burst(b *testing.B, addr string) time.Duration {
 			defer conn.Close()
 			reply := make([]byte, 4096)
 			for range burstQueries / burstClients {
-				i := rnd.IntN(benchRecords)
-				wire, err := question(fmt.Sprintf("h%d.d%d.example.org.", i, i%977), dns.TypeA).Pack()
+				wire, err := question(name(rnd.IntN(n)), dns.TypeA).Pack()
 				if err == nil {
 					_, err = conn.Write(wire)
 				}

@@ -27,7 +27,13 @@ const deadline = 20 * time.Second
 // output and error. It fails the test unless the exit status is want.
 func popctl(tb testing.TB, store string, want int, args ...string) (stdout, stderr string) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	return popctlFor(tb, time.Minute, store, want, args...)
+}
+
+// popctlFor is popctl for a command that may take longer.
+func popctlFor(tb testing.TB, limit time.Duration, store string, want int, args ...string) (stdout, stderr string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "popctl"), args...)
 	cmd.Env = append(os.Environ(), "POPDNS_STORE="+store, "POPDNS_AUTH=")

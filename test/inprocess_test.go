@@ -40,24 +40,24 @@ type inProcess struct{ *dnsserver.Server }
 
 // startCaptured starts a Corefile in this process and returns the servers that it
 // captures under the names.
-func startCaptured(t *testing.T, corefile string, names ...string) []inProcess {
-	t.Helper()
+func startCaptured(tb testing.TB, corefile string, names ...string) []inProcess {
+	tb.Helper()
 	caddy.Quiet, dnsserver.Quiet = true, true
 	inst, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(corefile), Filepath: "Corefile", ServerTypeName: "dns"})
 	if err != nil {
-		t.Fatalf("start: %v\n%s", err, corefile)
+		tb.Fatalf("start: %v\n%s", err, corefile)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if errs := inst.ShutdownCallbacks(); errs != nil {
-			t.Errorf("shutdown: %v", errs)
+			tb.Errorf("shutdown: %v", errs)
 		}
 		if err := inst.Stop(); err != nil {
-			t.Errorf("stop: %v", err)
+			tb.Errorf("stop: %v", err)
 		}
 	})
 	servers := make([]inProcess, len(names))
 	for i, name := range names {
-		eventually(t, name+" serves", func() error {
+		eventually(tb, name+" serves", func() error {
 			s, ok := captured.LoadAndDelete(name)
 			if !ok {
 				return fmt.Errorf("not yet")

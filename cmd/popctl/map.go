@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,8 +15,11 @@ func (a *app) mapCmd() *cobra.Command {
 (the ecs plane) where the query has one, otherwise by the resolver's address (the resolver plane).`,
 		`  popctl map plan edge edge.yaml
   popctl map publish edge edge.yaml
-  popctl map explain edge 203.0.113.7 --ecs 198.51.100.0/24 --name www.example.org`,
-		a.mapPublishCmd(), a.mapPlanCmd(), a.mapShowCmd(), a.mapExplainCmd(), a.mapListCmd())
+  popctl map explain edge 203.0.113.7 --ecs 198.51.100.0/24 --name www.example.org
+  popctl map simulate edge queries.csv --drain ams1=50%
+  popctl map selftest edge www.example.org --server 192.0.2.53`,
+		a.mapPublishCmd(), a.mapPlanCmd(), a.mapShowCmd(), a.mapExplainCmd(), a.mapListCmd(),
+		a.mapSimulateCmd(), a.mapSelftestCmd())
 }
 
 const mapFileHelp = `FILE is YAML or JSON, or "-" for standard input:
@@ -72,6 +73,7 @@ func (a *app) readMap(ctx context.Context, s store.Reader, g *geoFlags, file, na
 func (a *app) mapPublishCmd() *cobra.Command {
 	var w writeFlags
 	var geo geoFlags
+	var moves moveFlags
 	cmd := &cobra.Command{
 		Use:   "publish NAME FILE",
 		Short: "Make a map what a file says",
@@ -80,10 +82,15 @@ func (a *app) mapPublishCmd() *cobra.Command {
 ` + mapFileHelp + `
 
 Refused unless --force is given (exit status 3): PoPs that the PoP table, if there is one, does not have;
-and for maps of 10 rows or more a change that deletes most of them.`,
+for maps of 10 rows or more a change that deletes most of them; and a change that moves more than --max-move
+allows from one PoP to another ("map plan" says what moves).`,
 		Example: `  popctl map publish edge edge.yaml -m "latencies of week 47"`,
 		Args:    wants("NAME", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if w.moves, err = moves.budget(a); err != nil {
+				return err
+			}
 			bar := a.progress("publishing map " + args[0])
 			defer bar.clear()
 			return a.publish(cmd, &w, bar, func(ctx context.Context, p *publish.Publisher) error {
@@ -104,25 +111,37 @@ and for maps of 10 rows or more a change that deletes most of them.`,
 	}
 	w.register(cmd)
 	geo.register(cmd)
+	moves.register(cmd)
 	return cmd
 }
 
 func (a *app) mapPlanCmd() *cobra.Command {
 	var geo geoFlags
+	var moves moveFlags
 	cmd := &cobra.Command{
 		Use:   "plan NAME FILE",
 		Short: "Show what publishing a map would change",
 		Long: `Show what "map publish NAME FILE" would change, without changing anything: the rows that come (+), go (-)
-or change (~), and which share of the IPv4 address space would move from one first choice to another.
+or change (~), and what would move from one PoP to another: of the address space (all of IPv4; of IPv6 the
+global unicast addresses), of the prefixes, and with --weights of your own clients or queries; then the
+greatest movers. PoPs that are down or drained are passed over as they are now.
+
+In the ecs plane (resolver) stands for a hole, in which the resolver's address decides, and (as IPv4) for
+IPv6 addresses that carry an IPv4 one, which are counted there.
 
 ` + mapFileHelp + `
 
 Exit status: 0 nothing would change, 2 something would, 3 a guard would refuse it, 4 publishing would be a
 conflict, 1 error.`,
-		Example: `  popctl map plan edge edge.yaml`,
-		Args:    wants("NAME", "FILE"),
+		Example: `  popctl map plan edge edge.yaml
+  popctl map plan edge edge.yaml --weights clients.csv --max-move 5%`,
+		Args: wants("NAME", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.publish(cmd, &writeFlags{}, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
+			budget, err := moves.budget(a)
+			if err != nil {
+				return err
+			}
+			return a.publish(cmd, &writeFlags{moves: budget}, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
 				next, err := a.readMap(ctx, p.Store(), &geo, args[1], args[0], true)
 				if err != nil {
 					return err
@@ -138,6 +157,7 @@ conflict, 1 error.`,
 		},
 	}
 	geo.register(cmd)
+	moves.register(cmd)
 	return cmd
 }
 
@@ -191,8 +211,8 @@ func (a *app) mapExplainCmd() *cobra.Command {
 		Use:   "explain NAME ADDRESS",
 		Short: "Show to which PoP a client is sent, and why",
 		Long: `Show what the map NAME decides for a query that comes from ADDRESS, with --ecs for one that carries that
-EDNS Client Subnet: the plane and the block that decided, the scope of the reply, the PoPs in order of
-preference, and why each PoP before the chosen one was passed over. With --name also the answer.
+EDNS Client Subnet: the plane, the block and the row that decided, the scope of the reply, the PoPs in order
+of preference, and why each PoP before the chosen one was passed over. With --name also the answer.
 
 With --file the same for a map file that need not be published, and which of its rows or rules decided: by a
 GeoIP database, say "asn=AS64500" or "country=NL". A published map holds the result alone.`,
@@ -218,7 +238,7 @@ GeoIP database, say "asn=AS64500" or "country=NL". A published map holds the res
 					return err
 				}
 				a.warnAll(e.Notes)
-				return a.print(e, strings.Split(explanation(e), "\n")...)
+				return a.print(e, e.Lines()...)
 			})
 		},
 	}
@@ -230,42 +250,4 @@ GeoIP database, say "asn=AS64500" or "country=NL". A published map holds the res
 	geo.register(cmd)
 	f.StringVar(&q.Zone, "zone", "", "`ORIGIN` of the zone to look the name up in (default: the longest published one)")
 	return cmd
-}
-
-// explanation is e for people.
-func explanation(e *publish.Explanation) string {
-	var b strings.Builder
-	line := func(key, format string, args ...any) { fmt.Fprintf(&b, "%-9s %s\n", key, fmt.Sprintf(format, args...)) }
-	line("map", "%s, serial %d", e.Map, e.Serial)
-	line("resolver", "%s", e.Resolver)
-	if e.ECS != "" {
-		line("ecs", "%s", e.ECS)
-	}
-	line("decided", "by the %s plane (%s), for all of %s, reply scope %d", e.Plane, e.Reason, e.Block, e.Scope)
-	if e.Rule != "" {
-		line("rule", "%s", e.Rule)
-	}
-	line("pops", "%s", strings.Join(e.PoPs, ", "))
-	for _, p := range e.Passed {
-		line("passed", "%s: %s", p.PoP, p.Why)
-	}
-	if e.Chosen != "" {
-		line("chosen", "%s", e.Chosen)
-	} else if e.Answer == nil || e.Answer.Steered {
-		line("chosen", "none: the default variant answers, or in its absence the first PoP of the list that has one")
-	}
-	if a := e.Answer; a != nil {
-		what := "the variant of " + a.Variant
-		switch {
-		case !a.Steered:
-			what = "not steered"
-		case a.Variant == "":
-			what = "the default variant"
-		}
-		line("answer", "%s %s from zone %s: %s, %s, reply scope %d", a.Name, a.Type, a.Zone, a.Rcode, what, a.Scope)
-		for _, r := range a.Records {
-			line("", "%s", r)
-		}
-	}
-	return strings.TrimSuffix(b.String(), "\n")
 }

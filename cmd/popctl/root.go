@@ -57,7 +57,7 @@ POPDNS_AUTH or from the file that --auth-file names, never from an argument.
 Exit status, for all commands but "check", which has its own:
   0  done, or nothing to do
   1  error
-  2  "plan" or --dry-run found changes
+  2  "plan" or --dry-run found changes, "map selftest" wrong answers
   3  refused by a guard, because it looks like a mistake; --force overrides
   4  conflict or precondition: another writer, a frozen store, a serial that is not newer,
      a zone or version that is not there, a store without "popctl init"`,

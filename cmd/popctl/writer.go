@@ -19,6 +19,7 @@ type writeFlags struct {
 	by      string
 	force   bool
 	keys    keyFlags
+	moves   publish.MoveBudget // of maps
 }
 
 func (w *writeFlags) register(cmd *cobra.Command) {
@@ -50,7 +51,7 @@ func (a *app) publishSigned(cmd *cobra.Command, w *writeFlags, signer publish.Si
 	}
 	return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
 		return fn(ctx, publish.New(s, publish.Options{
-			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, Keys: keys, SignZone: signer,
+			By: a.who(w.by), Message: w.message, Force: w.force, Progress: bar.update, Keys: keys, SignZone: signer, Moves: w.moves,
 		}))
 	})
 }

@@ -24,7 +24,7 @@ with its own serial; earlier versions are kept for a while, so each can be taken
 		`  popctl zone plan example.org example.org.zone      # what would change?
   popctl zone publish example.org example.org.zone
   popctl zone rollback example.org 2026112301        # take it back`,
-		a.zonePublishCmd(), a.zonePlanCmd(), a.zoneSetCmd(), a.zoneUnsetCmd(), a.zoneSignCmd(), a.zoneShowCmd(), a.zoneHistoryCmd(), a.zoneRollbackCmd(), a.zoneListCmd())
+		a.zonePublishCmd(), a.zonePlanCmd(), a.zoneSetCmd(), a.zoneUnsetCmd(), a.zoneSignCmd(), a.zoneShowCmd(), a.zoneHistoryCmd(), a.zoneRollbackCmd(), a.zoneRemoveCmd(), a.zoneRestoreCmd(), a.zoneListCmd())
 }
 
 const zoneFileHelp = `FILE is a zone file (RFC 1035), or "-" for standard input. Steering stands in its comments:
@@ -39,9 +39,9 @@ With --format tinydns it is tinydns-data, whose locations become PoPs.`
 func (a *app) zonePublishCmd() *cobra.Command {
 	var w writeFlags
 	var s signFlags
-	var format string
+	var format, dir string
 	cmd := &cobra.Command{
-		Use:   "publish ORIGIN FILE",
+		Use:   "publish ORIGIN FILE | --dir DIR",
 		Short: "Make a zone what a file says",
 		Long: `Make the zone ORIGIN what FILE says, and print what changed and how to take it back.
 
@@ -53,12 +53,25 @@ is signed must bring a newer serial, unless --keys signs it here (see "zone sign
 
 Refused unless --force is given (exit status 3): a change that deletes more than half of the RRsets,
 10 or more that are above 20 %, or more than 100 that are above 1 %; and variants for PoPs that the
-PoP table, if there is one, does not have.`,
+PoP table, if there is one, does not have.
+
+With --dir each file DIR/NAME.zone is published as the zone NAME; what else is in DIR is left alone, and so
+are zones without a file. Nothing is written unless all files can be read; then each zone is published by
+itself, those that fail are named, and new ones come into the catalog together.`,
 		Example: `  popctl zone publish example.org example.org.zone -m "new mail servers"
+  popctl zone publish --dir zones/
   popctl zone publish example.org data --format tinydns
   generate-zone | popctl zone publish example.org -`,
-		Args: wants("ORIGIN", "FILE"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dir != "" {
+				return wants()(cmd, args)
+			}
+			return wants("ORIGIN", "FILE")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if dir != "" {
+				return a.publishDir(cmd, &w, &s, dir, format)
+			}
 			return a.withZoneFile(args, format, func(origin zone.Name, read zoneReader) error {
 				bar := a.progress("publishing " + args[0])
 				defer bar.clear()
@@ -78,6 +91,7 @@ PoP table, if there is one, does not have.`,
 	s.register(cmd)
 	s.registerDenial(cmd)
 	registerFormat(cmd, &format)
+	cmd.Flags().StringVar(&dir, "dir", "", "publish every NAME.zone in this `directory`")
 	return cmd
 }
 

@@ -138,14 +138,20 @@ back. "zone history" lists the versions that are kept. Guards apply as they do t
 }
 
 func (a *app) zoneListCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:     "list",
-		Short:   "List the zones",
-		Long:    "List all zones with their serial, size, and when and by whom they were published last.",
-		Example: "  popctl zone list",
-		Args:    wants(),
+	var removed bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the zones",
+		Long: `List all zones with their serial, size, and when and by whom they were published last; or with --removed
+those that were removed and not published again since.`,
+		Example: `  popctl zone list
+  popctl zone list --removed`,
+		Args: wants(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+				if removed {
+					return a.listRemoved(ctx, s)
+				}
 				list, err := publish.ListZones(ctx, s)
 				if err != nil {
 					return err
@@ -154,6 +160,8 @@ func (a *app) zoneListCmd() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&removed, "removed", false, "list the removed zones instead")
+	return cmd
 }
 
 func listHeader(first string) []string { return []string{first, "SERIAL", "ITEMS", "PUBLISHED", "BY"} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/popdns/popdns/internal/store"
@@ -19,6 +20,7 @@ type attempt[V any] struct {
 
 	sent      *plan[V] // the last one whose outcome is unknown
 	logExists bool     // the next serial's log node is taken: an image needs none
+	listLater bool     // others change the catalog at the same time: list by itself, not in the commit
 }
 
 // A guard makes a commit exclusive. Its first operation stands before all that changes something.
@@ -79,7 +81,7 @@ func (a *attempt[V]) run(ctx context.Context) (*Receipt, error) {
 		return nil, err
 	}
 	if p == nil {
-		return unchanged(head), nil
+		return unchanged(head), a.heal(ctx)
 	}
 	if p.image && a.guard.last != nil {
 		return nil, errNeedsLock
@@ -121,6 +123,19 @@ func (a *attempt[V]) current(ctx context.Context, st *state) (*Head, error) {
 		}
 	}
 	return nil, err
+}
+
+// heal lists a dataset that has its version but is not in the catalog: a publisher died before it came to that. Publishing again must help.
+func (a *attempt[V]) heal(ctx context.Context) error {
+	path := a.w.ref.Path
+	if dir, _, _ := strings.Cut(path, "/"); a.c.Unlisted || (&Catalog{}).list(dir) == nil {
+		return nil
+	}
+	c, err := ReadCatalog(ctx, a.w.s)
+	if err != nil || c.Lists(path) {
+		return err
+	}
+	return ListAll(ctx, a.w.s, a.w.ref.Keys, []string{path}, a.c.Force)
 }
 
 func unchanged(head *Head) *Receipt {
@@ -194,7 +209,11 @@ func (a *attempt[V]) failed(ctx context.Context, p *plan[V], err error) (*Receip
 		// one. An image needs no log node, and history sheds the old entry in time.
 		a.logExists = true
 		return nil, errAgain
-	case moved && (op.Path == headPath(a.w.ref.Path) || op.Path == clusterPath || op.Path == catalogPath):
+	case moved && op.Path == catalogPath:
+		// Many new datasets at once would fail each other's commits, and the lock of this one does not help. ListAll is more patient.
+		a.listLater = true
+		return nil, errAgain
+	case moved && (op.Path == headPath(a.w.ref.Path) || op.Path == clusterPath):
 		return nil, errAgain
 	}
 	return nil, err

@@ -20,7 +20,8 @@ const (
 	maxSaves     = 256
 )
 
-// A saver keeps a disk cache up to date from a goroutine of its own. Versions that come while it writes are merged into one.
+// A saver keeps a disk cache up to date from a goroutine of its own, which lives while there is something to write. Versions that come while it writes
+// are merged into one.
 //
 // The cache is a dataset of its own, in the same layout: it has the revisions of the store's heads but its own generations,
 // because a follower that goes by deltas never reads the store's images. So LoadCache is Load, and a cache can be followed.
@@ -28,13 +29,18 @@ type saver[V any] struct {
 	ref   Ref[V]
 	cache store.Store
 	fail  func(error)
-	saved func()
-	wake  chan struct{}
+	saved func()        // told after each write
+	slots chan struct{} // FollowOptions.Saves
 	// trusted tells that what is in the cache was verified or written by this process. Otherwise nothing is built on it.
 	trusted bool
 
+	stopping context.Context //nolint:containedctx // ended by stop
+	end      context.CancelFunc
+	done     sync.WaitGroup
+
 	mu      sync.Mutex
 	pending *save[V]
+	running bool
 }
 
 // A save is what the cache lacks: version, by deltas from some earlier one or, if image is set, as a whole.
@@ -45,8 +51,10 @@ type save[V any] struct {
 	image   bool
 }
 
-func newSaver[V any](ref Ref[V], cache store.Store, trusted bool, fail func(error)) *saver[V] {
-	return &saver[V]{ref: ref.local(), cache: cache, fail: fail, saved: func() {}, wake: make(chan struct{}, 1), trusted: trusted}
+func newSaver[V any](ref Ref[V], cache store.Store, trusted bool, o *FollowOptions[V]) *saver[V] {
+	s := &saver[V]{ref: ref.local(), cache: cache, fail: o.OnCacheError, saved: o.OnCached, slots: o.Saves, trusted: trusted}
+	s.stopping, s.end = context.WithCancel(context.Background()) //nolint:gosec // stop calls it
+	return s
 }
 
 // put hands over a version; deltas is nil if it was not reached by deltas. It never waits for the disk.
@@ -68,38 +76,49 @@ func (s *saver[V]) put(v *Version[V], deltas []delta) {
 		p.deltas, p.image = nil, true
 	}
 	s.pending = p
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if !s.running {
+		s.running = true
+		s.done.Go(s.run)
 	}
 }
 
-// run writes until stop ends, then what is still pending. What it is writing then has another saveTimeout: broken off, it
-// would have to be done again at the next start.
-func (s *saver[V]) run(stop context.Context) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(stop))
+// stop has what is pending written and waits for it. Nothing may be put any more.
+func (s *saver[V]) stop() {
+	s.end()
+	s.done.Wait()
+}
+
+// run writes until nothing is pending. After stop what it is writing has another saveTimeout: broken off, it would have to be done again at the next
+// start.
+func (s *saver[V]) run() {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	defer context.AfterFunc(stop, func() { time.AfterFunc(saveTimeout, cancel) })()
-	retry := time.NewTimer(retryMax)
-	retry.Stop()
-	defer retry.Stop()
-	wake := s.wake
+	defer context.AfterFunc(s.stopping, func() { time.AfterFunc(saveTimeout, cancel) })()
 	for failures := 0; ; {
-		select {
-		case <-wake:
-		case <-retry.C:
-		case <-stop.Done():
-			s.flush(ctx)
-			return
-		}
 		if s.flush(ctx) {
-			failures, wake = 0, s.wake
+			if s.idle() {
+				return
+			}
+			failures = 0
 			continue
 		}
 		// A full disk is neither tried nor complained about at each version; and when it has room again, no version need come for it to be used.
-		retry.Reset(backoff(failures))
-		failures, wake = failures+1, nil
+		select {
+		case <-time.After(backoff(failures)):
+			failures++
+		case <-s.stopping.Done():
+			s.flush(ctx)
+			return
+		}
 	}
+}
+
+// idle ends the goroutine's right to run, unless something came in the meantime.
+func (s *saver[V]) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = s.pending != nil
+	return !s.running
 }
 
 // flush writes what is pending. It reports false when that failed, and keeps it.
@@ -111,7 +130,11 @@ func (s *saver[V]) flush(ctx context.Context) bool {
 	if p == nil {
 		return true
 	}
-	err := s.save(ctx, p)
+	leave, err := enter(ctx, s.slots)
+	if err == nil {
+		err = s.save(ctx, p)
+		leave()
+	}
 	if err == nil {
 		return true
 	}
@@ -253,13 +276,29 @@ func (s *saver[V]) byDeltas(p *save[V], old, next *Head) ([]store.Op, bool, erro
 
 // byImage writes an image of p's version. It is read back like every image, so a bad disk is found now.
 func (s *saver[V]) byImage(ctx context.Context, p *save[V], next *Head) error {
-	for _, dir := range []string{logDir(s.ref.Path), baseDir(s.ref.Path)} {
-		if err := store.MkdirAll(ctx, s.cache, dir); err != nil {
-			return err
-		}
+	if err := s.makeDirs(ctx); err != nil {
+		return err
 	}
 	w := imageWriter[V]{s: s.cache, ref: s.ref}
 	var err error
 	next.Gen, next.Base, err = w.write(ctx, p.version.Value, &next.Revision)
 	return err
+}
+
+// makeDirs makes the directories of log and images, in one write where all are missing.
+func (s *saver[V]) makeDirs(ctx context.Context) error {
+	path := s.ref.Path
+	if err := store.MkdirAll(ctx, s.cache, store.Parent(path)); err != nil {
+		return err
+	}
+	err := s.cache.Commit(ctx, store.Create(path, nil), store.Create(logDir(path), nil), store.Create(baseDir(path), nil))
+	if !errors.Is(err, store.ErrExists) {
+		return err // nil too
+	}
+	for _, dir := range []string{logDir(path), baseDir(path)} {
+		if err := store.MkdirAll(ctx, s.cache, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -59,22 +59,31 @@ func Init(ctx context.Context, s store.Store) (cluster Cluster, created bool, er
 		}
 	}
 	mine := Cluster{ID: newUUID(), Epoch: 1, Created: now()}
-	for path, value := range map[string]any{catalogPath: Catalog{Zones: []string{}, Maps: []string{}}, clusterPath: mine} {
-		data, err := json.Marshal(value)
-		if err != nil {
-			return fail(err)
-		}
-		err = s.Commit(ctx, store.Create(path, data))
-		// Whether a lost reply meant yes is seen below, by whose identity it is.
-		if err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrUnknownOutcome) {
-			return fail(err)
-		}
+	if err := createOnce(ctx, s, clusterPath, mine); err != nil {
+		return fail(err)
 	}
 	cluster, err = ReadCluster(ctx, s)
 	if err != nil {
 		return fail(err)
 	}
+	empty := Catalog{Cluster: cluster.ID, Epoch: cluster.Epoch, Zones: []string{}, Maps: []string{}}
+	if err := createOnce(ctx, s, catalogPath, empty); err != nil {
+		return fail(err)
+	}
 	return cluster, cluster.ID == mine.ID, nil
+}
+
+// createOnce creates a node unless somebody else did. Whether a lost reply meant yes is seen by whoever reads it.
+func createOnce(ctx context.Context, s store.Store, path string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	err = s.Commit(ctx, store.Create(path, data))
+	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrUnknownOutcome) {
+		return nil
+	}
+	return err
 }
 
 // ReadCluster returns the store's identity, ErrNoStore if it has none.

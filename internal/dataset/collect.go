@@ -23,12 +23,10 @@ type collector struct {
 // cleanUp lists a dataset whose catalog entry did not fit into its commit and collects what the new image made superfluous.
 func (p *plan[V]) cleanUp(ctx context.Context, a *attempt[V]) error {
 	path := a.w.ref.Path
-	listing, err := listInCatalog(ctx, a.w.s, path)
-	if err == nil && listing != nil {
-		err = a.w.s.Commit(ctx, *listing)
-	}
-	if err != nil {
-		return fmt.Errorf("add %s to the catalog: %w", path, err)
+	if p.unlisted && !a.c.Unlisted {
+		if err := ListAll(ctx, a.w.s, a.w.ref.Keys, []string{path}, a.c.Force); err != nil {
+			return fmt.Errorf("add %s to the catalog: %w", path, err)
+		}
 	}
 	gens, err := generations(ctx, a.w.s, a.w.ref, p.head)
 	if err != nil {

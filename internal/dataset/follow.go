@@ -38,7 +38,12 @@ func (f *Follower[V]) follow(ctx context.Context, raw []byte) (v *Version[V], de
 			from = nil // another store's log goes on from its own versions
 		}
 	}
+	release, err := f.mayLoad(ctx, from, &head)
+	if err != nil {
+		return nil, nil, err
+	}
 	v.Value, deltas, err = loader[V]{f.s, f.ref}.reach(ctx, from, &head)
+	release()
 	if err != nil {
 		if r, refused := asRefusal(err, head.Serial); refused {
 			err = Refusal{head.Serial, r.Reason, err}
@@ -49,6 +54,29 @@ func (f *Follower[V]) follow(ctx context.Context, raw []byte) (v *Version[V], de
 		return nil, nil, Refusal{head.Serial, ReasonGuard, fmt.Errorf("serial %d: %w", head.Serial, err)}
 	}
 	return v, deltas, nil
+}
+
+// mayLoad waits until the image of a head may be loaded, and returns what must be called afterwards. A head that can be reached by deltas need not wait.
+func (f *Follower[V]) mayLoad(ctx context.Context, cur *Version[V], head *Head) (release func(), err error) {
+	if cur != nil {
+		if _, ok := head.steps(cur.Head.Serial); ok {
+			return func() {}, nil
+		}
+	}
+	return enter(ctx, f.opts.Loads)
+}
+
+// enter waits for room in slots, nil being endless, and returns what gives it back.
+func enter(ctx context.Context, slots chan struct{}) (leave func(), err error) {
+	if slots == nil {
+		return func() {}, nil
+	}
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // passed yields the values that deltas, which were applied before without error, make of value one after the other.

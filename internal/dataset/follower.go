@@ -24,16 +24,23 @@ type Follower[V any] struct {
 	cached   atomic.Bool // the disk cache was loaded, so it is sound
 	refusing atomic.Bool // the newest head was refused
 
-	// Below: only Run's goroutine.
-	failures int // in a row, of reading it
+	saver *saver[V] // set by Run
+
+	mu       sync.Mutex // one head after the other
+	failures int        // in a row, of reading it
 	reported report
 	absent   bool            // it was said that there is no head yet
+	missing  bool            // there was none when it was looked at last
 	identity <-chan struct{} // closed when a head that was refused for its cluster may be tried again; nil for none
+	retry    retry
 }
 
 // FollowOptions are a Follower's cache and hooks. All may be zero. The hooks are called one at a time, from Run or LoadCache
 // (OnCached and OnCacheError from a goroutine that Run waits for); while one runs, nothing newer is taken, but Current goes on.
 type FollowOptions[V any] struct {
+	// Loads and Saves, if set, have room for as many as may load an image, and write to the cache, at once: followers share them, so that the start of
+	// thousands neither floods the store nor the disk.
+	Loads, Saves chan struct{}
 	// Cache keeps the newest version for the next start. It may be shared with other followers of the same dataset, in this
 	// process or another. It is not closed.
 	Cache store.Store
@@ -73,6 +80,9 @@ const (
 	// in milliseconds, and a damaged image must not be loaded more than once a minute by every edge.
 	retryMin = 100 * time.Millisecond
 	retryMax = time.Minute
+	// lostAfter is how long a head must be missing to be reported: the removal of a dataset deletes it in the same moment as the catalog says so, and
+	// publishing again makes a new one.
+	lostAfter = time.Second
 )
 
 // NewFollower returns a Follower of the dataset at ref in s. It does nothing until LoadCache or Run.
@@ -123,7 +133,7 @@ func (f *Follower[V]) LoadCache(ctx context.Context) error {
 	v, err := Load(ctx, f.opts.Cache, f.ref.local())
 	if err != nil {
 		err = fmt.Errorf("disk cache: %w", err)
-		if !errors.Is(err, ErrNoDataset) {
+		if !errors.Is(err, ErrNoDataset) && ctx.Err() == nil {
 			f.opts.OnCacheError(err)
 		}
 		return err
@@ -137,49 +147,49 @@ func (f *Follower[V]) LoadCache(ctx context.Context) error {
 }
 
 // Run follows the dataset until ctx ends or the store is closed, and returns that error. It waits for all it started; what
-// it found last is in the cache then, unless the disk needs more than ten seconds. Call it once.
+// it found last is in the cache then, unless the disk needs more than ten seconds. Call it once. The caller's goroutine is the only one
+// that stays; others come and go with what is to be saved or tried again.
 func (f *Follower[V]) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	heads := make(chan seen, 1)
-	wg.Go(func() {
-		cancel(f.s.Watch(ctx, headPath(f.ref.Path), func(n store.Node, err error) { newest(heads, seen{n, err}) }))
-	})
-	saver := newSaver(f.ref, f.opts.Cache, f.cached.Load(), f.opts.OnCacheError)
-	saver.saved = f.opts.OnCached
-	saving, stopSaving := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopSaving()
-	wg.Go(func() { saver.run(saving) })
-
-	retry := time.NewTimer(retryMax)
-	retry.Stop()
-	defer retry.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case h := <-heads:
+	f.saver = newSaver(f.ref, f.opts.Cache, f.cached.Load(), &f.opts)
+	err := f.s.Watch(ctx, headPath(f.ref.Path), func(n store.Node, err error) {
+		apart(func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			f.failures = 0
-			f.take(ctx, h, saver, retry)
-		case <-retry.C:
-			f.reread(ctx, saver, retry)
-		case <-f.identity:
-			f.identity = nil
-			f.reread(ctx, saver, retry)
-		}
-	}
+			f.take(ctx, seen{n, err})
+		})
+	})
+	f.mu.Lock()
+	f.retry.end()
+	f.mu.Unlock()
+	f.retry.wait()
+	f.saver.stop()
+	return err
 }
 
-// reread tries the newest head again, never an older one: what could not be read may have been collected because there is a newer one.
-func (f *Follower[V]) reread(ctx context.Context, saver *saver[V], retry *time.Timer) {
-	n, err := f.s.Get(ctx, headPath(f.ref.Path))
-	if err != nil && !errors.Is(err, store.ErrNoNode) {
-		f.again(retry) // Watch tells when the store is back; this is for one that half works
+// apart runs fn on a stack of its own: taking a version needs several times the stack of a watch that waits, and would leave it that large.
+func apart(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	<-done
+}
+
+// lookAgain takes the head as it is now: what could not be read may have been collected because there is a newer one.
+func (f *Follower[V]) lookAgain(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.retry.ended || ctx.Err() != nil {
 		return
 	}
-	f.take(ctx, seen{n, err}, saver, retry)
+	n, err := f.s.Get(ctx, headPath(f.ref.Path))
+	if err != nil && !errors.Is(err, store.ErrNoNode) {
+		f.again(ctx) // Watch tells when the store is back; this is for one that half works
+		return
+	}
+	f.take(ctx, seen{n, err})
 }
 
 // seen is what a watch told.
@@ -188,27 +198,19 @@ type seen struct {
 	err  error
 }
 
-// newest replaces what is in ch by h. There is one sender.
-func newest(ch chan seen, h seen) {
-	select {
-	case <-ch:
-	default:
-	}
-	ch <- h
-}
-
-// take deals with a head, and sets the timer if it must be tried again.
-func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *time.Timer) {
-	retry.Stop()
+// take deals with a head, and sees to it that it is tried again if it must be.
+func (f *Follower[V]) take(ctx context.Context, h seen) {
+	f.retry.cancel()
 	f.identity = nil
 	if h.err != nil {
-		f.lost(h.err)
+		f.lost(ctx, h.err)
 		return
 	}
+	f.missing = false
 	v, deltas, err := f.follow(ctx, h.node.Data)
 	if err != nil {
 		if ctx.Err() == nil {
-			f.failed(h.node.Data, err, retry)
+			f.failed(ctx, h.node.Data, err)
 		}
 		return
 	}
@@ -225,7 +227,7 @@ func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *
 		f.opts.OnDeltas(before.Value, v.Value, bytesOf(deltas))
 	}
 	f.opts.OnVersion(v)
-	saver.put(v, deltas)
+	f.saver.put(v, deltas)
 }
 
 // bytesOf yields what deltas change.
@@ -240,7 +242,7 @@ func bytesOf(deltas []delta) iter.Seq[[]byte] {
 }
 
 // lost deals with a head that is not there or may not be read.
-func (f *Follower[V]) lost(err error) {
+func (f *Follower[V]) lost(ctx context.Context, err error) {
 	if f.Current() == nil && errors.Is(err, store.ErrNoNode) {
 		if !f.absent {
 			f.absent = true
@@ -248,20 +250,29 @@ func (f *Follower[V]) lost(err error) {
 		}
 		return
 	}
+	if errors.Is(err, store.ErrNoNode) && !f.missing {
+		f.missing = true
+		f.refusing.Store(true)
+		f.retry.after(lostAfter, func() { f.lookAgain(ctx) })
+		return
+	}
 	f.report([]byte(err.Error()), Refusal{Reason: ReasonHead, Err: fmt.Errorf("%s: head: %w", f.ref.Path, err)})
 }
 
 // failed reports a head that was refused, and tries it again later if that may help.
-func (f *Follower[V]) failed(raw []byte, err error, retry *time.Timer) {
+func (f *Follower[V]) failed(ctx context.Context, raw []byte, err error) {
 	r, refused := asRefusal(err, 0)
 	if refused {
 		r.Err = fmt.Errorf("%s: %w", f.ref.Path, err)
 		f.report(raw, r)
+		if f.identity != nil {
+			f.retry.when(f.identity, func() { f.lookAgain(ctx) })
+		}
 		if !r.mayHeal() {
 			return
 		}
 	}
-	f.again(retry)
+	f.again(ctx)
 }
 
 func (f *Follower[V]) report(head []byte, r Refusal) {
@@ -273,7 +284,7 @@ func (f *Follower[V]) report(head []byte, r Refusal) {
 	}
 }
 
-func (f *Follower[V]) again(retry *time.Timer) {
-	retry.Reset(backoff(f.failures))
+func (f *Follower[V]) again(ctx context.Context) {
+	f.retry.after(backoff(f.failures), func() { f.lookAgain(ctx) })
 	f.failures++
 }

@@ -52,19 +52,13 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int
 	if err != nil {
 		return fail(err)
 	}
-	gen, err := w.newGeneration(ctx)
-	if err != nil {
-		return fail(err)
+	var gen int64
+	if base.Bytes+int64(len(index)) <= imageBatchBytes && len(chunks) < collectBatch {
+		gen, err = w.putWhole(ctx, chunks, index)
+	} else {
+		gen, err = w.putInParts(ctx, chunks, index)
 	}
-	batches := w.batch(gen, chunks)
-	w.total = len(batches) + 2 // the manifest and the check
-	err = parallel(ctx, len(batches), imageWriters, func(ctx context.Context, i int) error {
-		return w.put(ctx, batches[i])
-	})
 	if err != nil {
-		return fail(err)
-	}
-	if err := w.put(ctx, []store.Op{store.Create(manifestPath(w.ref.Path, gen), index)}); err != nil {
 		return fail(err)
 	}
 	if _, _, err := (loader[V]{w.s, w.ref}).image(ctx, gen, base); err != nil {
@@ -74,8 +68,40 @@ func (w *imageWriter[V]) write(ctx context.Context, value V, rev *Revision) (int
 	return gen, base, nil
 }
 
-// newGeneration makes the directory of a generation that never was.
-func (w *imageWriter[V]) newGeneration(ctx context.Context) (int64, error) {
+// putWhole writes an image that fits in one commit: most zones do.
+func (w *imageWriter[V]) putWhole(ctx context.Context, chunks [][]byte, index []byte) (gen int64, err error) {
+	w.total = 2 // and the check
+	gen, err = w.newGeneration(ctx, func(gen int64) []store.Op {
+		var ops []store.Op
+		for _, batch := range w.batch(gen, chunks) {
+			ops = append(ops, batch...)
+		}
+		return append(ops, store.Create(manifestPath(w.ref.Path, gen), index))
+	})
+	if err == nil {
+		w.step()
+	}
+	return gen, err
+}
+
+// putInParts writes any image, its manifest last.
+func (w *imageWriter[V]) putInParts(ctx context.Context, chunks [][]byte, index []byte) (gen int64, err error) {
+	if gen, err = w.newGeneration(ctx, func(int64) []store.Op { return nil }); err != nil {
+		return 0, err
+	}
+	batches := w.batch(gen, chunks)
+	w.total = len(batches) + 2 // the manifest and the check
+	err = parallel(ctx, len(batches), imageWriters, func(ctx context.Context, i int) error {
+		return w.put(ctx, batches[i])
+	})
+	if err == nil {
+		err = w.put(ctx, []store.Op{store.Create(manifestPath(w.ref.Path, gen), index)})
+	}
+	return gen, err
+}
+
+// newGeneration makes the directory of a generation that never was, and what content puts into it.
+func (w *imageWriter[V]) newGeneration(ctx context.Context, content func(gen int64) []store.Op) (int64, error) {
 	var err error
 	for range imageTries {
 		gen := int64(1)
@@ -88,7 +114,8 @@ func (w *imageWriter[V]) newGeneration(ctx context.Context) (int64, error) {
 				gen = max(gen, n+1)
 			}
 		}
-		err = w.s.Commit(ctx, append(slices.Clone(w.guard), store.Create(genPath(w.ref.Path, gen), nil))...)
+		ops := append(slices.Clone(w.guard), store.Create(genPath(w.ref.Path, gen), nil))
+		err = w.s.Commit(ctx, append(ops, content(gen)...)...)
 		if err == nil {
 			return gen, nil
 		}

@@ -36,6 +36,9 @@ func MapPath(name string) string {
 	return store.Join(mapsDir, b.String())
 }
 
+// ZoneKey returns the key of the zone whose dataset is at path; see ZoneName.
+func ZoneKey(path string) (key string, ok bool) { return strings.CutPrefix(path, zonesDir+"/") }
+
 func zoneKey(origin string) string {
 	var b strings.Builder
 	for i := 0; i < len(origin); i++ {
@@ -149,6 +152,9 @@ func specPath(path string) string { return store.Join(path, "spec") }
 func lockPath(path string) string { return store.Join(path, "lock") }
 func logDir(path string) string   { return store.Join(path, "log") }
 func baseDir(path string) string  { return store.Join(path, "base") }
+
+// removedPath is the last head of a dataset that was removed.
+func removedPath(path string) string { return store.Join(path, "removed") }
 
 func historyDir(path string) string { return store.Join(path, "history") }
 

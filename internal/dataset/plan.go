@@ -31,16 +31,20 @@ type plan[V any] struct {
 	raw     []byte
 	bytes   int
 	cluster int32 // version of the cluster node
+	// unlisted says that the catalog does not have the dataset yet, and is not changed by the commit: it is too large, or too much in demand.
+	unlisted bool
+	identity Cluster
+	grave    grave
 }
 
 // plan decides how value becomes the current version; nil if it is that already.
 func (a *attempt[V]) plan(st *state, old *Head, value V) (*plan[V], error) {
-	p := &plan[V]{old: old, loaded: a.w.cur != nil, version: st.head.Version, create: !st.hasHead, cluster: st.clusterVersion}
+	p := &plan[V]{old: old, loaded: a.w.cur != nil, version: st.head.Version, create: !st.hasHead, cluster: st.clusterVersion, identity: st.cluster}
 	rev := a.rev
 	if err := a.stamp(&rev, old); err != nil {
 		return nil, err
 	}
-	changed, err := a.number(p, &rev, value)
+	changed, err := a.number(p, &rev, value, st.grave.serial)
 	if err != nil || !changed {
 		return nil, err
 	}
@@ -51,6 +55,11 @@ func (a *attempt[V]) plan(st *state, old *Head, value V) (*plan[V], error) {
 		return nil, err
 	}
 	p.chain(a.c.Force)
+	if st.grave.exists() {
+		// What comes after a removal is not measured by what was removed: an edge that missed the removal must take it too.
+		p.head.ForcedSerial = p.head.Serial
+	}
+	p.grave = st.grave
 	return p, nil
 }
 
@@ -70,8 +79,9 @@ func (a *attempt[V]) stamp(rev *Revision, old *Head) error {
 	return nil
 }
 
-// number gives the value its serial and tells whether it differs from the current version.
-func (a *attempt[V]) number(p *plan[V], rev *Revision, value V) (changed bool, err error) {
+// number gives the value its serial and tells whether it differs from the current version. buried is the serial at which the dataset was removed,
+// 0 if it wasn't.
+func (a *attempt[V]) number(p *plan[V], rev *Revision, value V, buried uint32) (changed bool, err error) {
 	codec, cur := a.w.ref.Codec, a.w.cur
 	frozen, own := codec.Frozen(value), codec.Serial(value)
 	if cur != nil {
@@ -88,15 +98,19 @@ func (a *attempt[V]) number(p *plan[V], rev *Revision, value V) (changed bool, e
 			return false, nil
 		}
 	}
+	last := serialOf(p.old)
+	if p.old == nil {
+		last = buried
+	}
 	switch {
 	case frozen:
-		if own == 0 || p.old != nil && !newer(own, p.old.Serial) {
-			return false, fmt.Errorf("%w: the signed data has serial %d, and %d is published; raise the serial and sign again", ErrSerial, own, serialOf(p.old))
+		if own == 0 || last != 0 && !newer(own, last) {
+			return false, fmt.Errorf("%w: the signed data has serial %d, and %d is published; raise the serial and sign again", ErrSerial, own, last)
 		}
 		p.value, rev.Serial = value, own
 		return true, nil
-	case p.old != nil:
-		rev.Serial = nextSerial(p.old.Serial, a.c.MinSerial)
+	case last != 0:
+		rev.Serial = nextSerial(last, a.c.MinSerial)
 	case a.c.MinSerial != 0:
 		rev.Serial = a.c.MinSerial
 	default:
@@ -216,12 +230,16 @@ func (p *plan[V]) ops(ctx context.Context, a *attempt[V]) ([]store.Op, error) {
 	} else {
 		ops = append(ops, store.Set(headPath(path), p.raw, p.version))
 	}
-	if p.image {
-		listing, err := listInCatalog(ctx, a.w.s, path)
+	if p.grave.node {
+		ops = append(ops, store.Delete(removedPath(path), store.AnyVersion))
+	}
+	if p.image && !a.c.Unlisted {
+		listing, err := listInCatalog(ctx, a.w.s, a.w.ref.Keys, p.identity, path, a.c.Force)
 		if err != nil {
 			return nil, err
 		}
-		if listing != nil && len(listing.Data) <= maxCatalogCommit {
+		p.unlisted = listing != nil && (a.listLater || len(listing.Data) > maxCatalogCommit)
+		if listing != nil && !p.unlisted {
 			ops = append(ops, *listing)
 		}
 	}

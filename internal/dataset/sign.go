@@ -25,6 +25,7 @@ const (
 	headPurpose      = "popdns head\n"
 	heartbeatPurpose = "popdns heartbeat\n"
 	clusterPurpose   = "popdns cluster\n"
+	catalogPurpose   = "popdns catalog\n"
 )
 
 const (

@@ -34,6 +34,8 @@ type Commit struct {
 	Renew bool
 	// RollbackOf is noted in the version's history; Rollback sets it.
 	RollbackOf uint32
+	// Unlisted leaves it to the caller to list a new dataset in the catalog, by one [ListAll] for many.
+	Unlisted bool
 	// SourceTime is when the writing end of the pipeline stamped the data; zero means now.
 	SourceTime time.Time
 	// Progress, if set, is called while an image is written, never concurrently.
@@ -126,6 +128,7 @@ type state struct {
 	clusterVersion int32
 	head           store.Node
 	hasHead        bool
+	grave          grave // of a dataset without a head
 }
 
 func (w *Writer[V]) read(ctx context.Context) (st state, err error) {
@@ -150,6 +153,9 @@ func (w *Writer[V]) read(ctx context.Context) (st state, err error) {
 		},
 	}
 	err = parallel(ctx, len(reads), len(reads), func(ctx context.Context, i int) error { return reads[i](ctx) })
+	if err == nil && !st.hasHead {
+		st.grave, err = readGrave(ctx, w.s, w.ref.Path)
+	}
 	if err == nil && spec.Mode == ModePresented {
 		err = ErrPresented
 	}

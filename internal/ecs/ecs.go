@@ -55,7 +55,7 @@ func FromMsg(m *dns.Msg) (opt Option, present bool, err error) {
 		return Option{}, false, nil
 	}
 	if opt, err = parse(subnet); err == nil {
-		err = checkLength(rr)
+		err = checkLength(rr, opt)
 	}
 	if err != nil {
 		return Option{}, true, err
@@ -77,17 +77,34 @@ func (o Option) Prefix() netip.Prefix {
 // of the family. An option without a client gets scope 0 whatever is asked, and scope is cut to the family's width, since the
 // library would refuse to send more. Call it only if the query had the option.
 func (o Option) Reply(scope uint8) *dns.EDNS0_SUBNET {
-	s := &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: o.Family, SourceNetmask: o.Source}
+	return o.fill(new(echo), scope)
+}
+
+// echo is everything that a reply's option needs, in one allocation: every reply to a query with the option has one.
+type echo struct {
+	subnet  dns.EDNS0_SUBNET
+	addr    [16]byte
+	opt     dns.OPT
+	options [1]dns.EDNS0
+	extra   [1]dns.RR
+}
+
+func (o Option) fill(e *echo, scope uint8) *dns.EDNS0_SUBNET {
+	s := &e.subnet
+	*s = dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: o.Family, SourceNetmask: o.Source}
 	switch o.Family {
 	case FamilyNone:
 		s.Address = net.IPv4zero
 		return s
 	case FamilyIPv4:
 		scope = min(scope, 32)
+		a := o.Addr.As4()
+		s.Address = append(e.addr[:0:4], a[:]...)
 	default:
 		scope = min(scope, 128)
+		e.addr = o.Addr.As16()
+		s.Address = e.addr[:]
 	}
-	s.Address = o.Addr.AsSlice()
 	if o.Source > 0 {
 		s.SourceScope = scope
 	}
@@ -119,7 +136,14 @@ func (o Option) AddTo(m *dns.Msg, scope uint8) {
 		m.Extra[i] = opt
 		return
 	}
-	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}, Option: []dns.EDNS0{o.Reply(scope)}}
-	opt.SetUDPSize(udpSize)
-	m.Extra = append(slices.Clip(m.Extra), opt)
+	e := new(echo)
+	e.options[0] = o.fill(e, scope)
+	e.opt = dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}, Option: e.options[:]}
+	e.opt.SetUDPSize(udpSize)
+	if len(m.Extra) == 0 {
+		e.extra[0] = &e.opt
+		m.Extra = e.extra[:]
+		return
+	}
+	m.Extra = append(slices.Clip(m.Extra), &e.opt)
 }

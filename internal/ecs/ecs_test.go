@@ -299,3 +299,22 @@ func FuzzFromMsg(f *testing.F) {
 		}
 	})
 }
+
+func TestAnEchoIsOneAllocation(t *testing.T) {
+	for _, data := range []string{"0001 18 00 c63364", "0002 38 00 20010db8000001"} {
+		o, _, err := read(t, query(subnet(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m dns.Msg
+		if n := testing.AllocsPerRun(100, func() {
+			m.Extra = nil
+			o.AddTo(&m, 24)
+		}); n != 1 {
+			t.Errorf("%s: %v allocations, want 1", data, n)
+		}
+		if cap(m.Extra) != 1 || cap(m.IsEdns0().Option) != 1 {
+			t.Error("who appends to the reply's slices would write into what others share")
+		}
+	}
+}

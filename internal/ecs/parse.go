@@ -43,11 +43,14 @@ func parse(s *dns.EDNS0_SUBNET) (Option, error) {
 // optFixed is the length of an OPT record that holds no option: root name, type, class, TTL, length.
 const optFixed = 1 + 2 + 2 + 4 + 2
 
+// Octets of an option in front of its data, and of a client subnet in front of its address.
+const optionHead, subnetHead = 4, 4
+
 // checkLength finds an address of too few or too many octets (section 6: exactly as many as the source length needs). Unpack
 // of miekg/dns 1.1.73 pads or cuts the address silently, but leaves the length of the OPT record as received, and packing
 // yields every option at its proper length: the two differ exactly if some option was of another length. It can go when
 // the library keeps the option's length.
-func checkLength(rr *dns.OPT) error {
+func checkLength(rr *dns.OPT, o Option) error {
 	received := int(rr.Hdr.Rdlength)
 	if received == 0 {
 		return nil // built in memory, or rebuilt by someone who edits options: nothing to compare with
@@ -57,7 +60,11 @@ func checkLength(rr *dns.OPT) error {
 			return nil
 		}
 	}
-	if proper := dns.Len(rr) - optFixed; received != proper {
+	proper := optionHead + subnetHead + (int(o.Source)+7)/8
+	if len(rr.Option) > 1 { // which packs them all to find out
+		proper = dns.Len(rr) - optFixed
+	}
+	if received != proper {
 		return fmt.Errorf("%w: options of %d octets where %d are due, so the address is too short or too long", ErrMalformed, received, proper)
 	}
 	return nil

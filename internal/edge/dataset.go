@@ -19,6 +19,10 @@ type Dataset[V any] struct {
 	follower *dataset.Follower[V]
 	first    chan struct{} // closed by the first version
 	settled  chan struct{} // closed by the first version, or when the store has none
+
+	begun  sync.Once
+	cancel context.CancelFunc // ends following; set by begin
+	ended  chan struct{}      // closed when it has
 }
 
 // Current returns the newest verified version, nil before there is one. One
@@ -60,11 +64,16 @@ type hooks[V any] struct {
 	changes func(old, new V, deltas iter.Seq[[]byte]) Change
 }
 
-// start follows a dataset until the source is closed. What the disk cache
-// holds is loaded before start returns: a server with a cache answers its
-// first query, whatever the store does.
+// start follows a dataset until the source is closed.
 func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
-	d := &Dataset[V]{path: ref.Path, kind: ref.Codec.Kind(), first: make(chan struct{}), settled: make(chan struct{})}
+	d := prepare(s, ref, h)
+	d.begin(s)
+	return d
+}
+
+// prepare makes a dataset that begin follows.
+func prepare[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
+	d := &Dataset[V]{path: ref.Path, kind: ref.Codec.Kind(), first: make(chan struct{}), settled: make(chan struct{}), ended: make(chan struct{})}
 	var first, settled sync.Once
 	var passed iter.Seq[V]  // told between two calls of OnVersion
 	var before dataset.Head // of the version before
@@ -72,6 +81,8 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
 		Cache:    s.cache,
 		Identity: s.identity,
+		Loads:    s.loads,
+		Saves:    s.saves,
 		Accept:   h.accept,
 		OnPassed: func(between iter.Seq[V]) { passed = between },
 		OnDeltas: func(old, new V, deltas iter.Seq[[]byte]) {
@@ -108,12 +119,6 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 		OnCached:     s.cached,
 		OnCacheError: func(err error) { s.obs.CacheFailed(ref.Path, err) },
 	})
-	_ = d.follower.LoadCache(s.ctx) // a damaged cache was told to OnCacheError
-	s.wg.Go(func() {
-		if err := d.follower.Run(s.ctx); err != nil && s.ctx.Err() == nil {
-			s.obs.StoreFailed(fmt.Errorf("follow %s: %w", ref.Path, err))
-		}
-	})
 	return d
 }
 
@@ -132,6 +137,30 @@ func reached(before, next *dataset.Head, change *Change) (How, Change) {
 		return HowConfirmed, out
 	}
 	return HowImage, out
+}
+
+// begin follows the dataset until end, or until the source is closed. What the
+// disk cache holds is loaded before it returns, whoever calls it first: a server
+// with a cache answers its first query, whatever the store does.
+func (d *Dataset[V]) begin(s *Source) {
+	d.begun.Do(func() {
+		ctx, cancel := context.WithCancel(s.ctx) //nolint:gosec // end calls it, or the source's own does
+		d.cancel = cancel
+		_ = d.follower.LoadCache(ctx) // a damaged cache was told to OnCacheError
+		s.wg.Go(func() {
+			defer close(d.ended)
+			if err := d.follower.Run(ctx); err != nil && ctx.Err() == nil {
+				s.obs.StoreFailed(fmt.Errorf("follow %s: %w", d.path, err))
+			}
+		})
+	})
+}
+
+// end stops following and waits until nothing of it is going on. The last
+// version stays readable.
+func (d *Dataset[V]) end() {
+	d.cancel()
+	<-d.ended
 }
 
 // DefaultShrinkGuard is the share of its RRsets, in percent, that a zone may

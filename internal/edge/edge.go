@@ -22,8 +22,13 @@ type Provider interface {
 	// the store is away. The Source is released by the Provider, not by the
 	// caller; its data stay readable after that.
 	EdgeSource() (*Source, error)
-	// Origins are the zones that the block serves from the Source.
+	// Origins are the zones that the block serves from the Source; or, where it
+	// serves what the catalog lists, the names below which such zones come and go.
 	Origins() []zone.Name
+	// Match returns the zone that name lies in, the one with the longest origin,
+	// and nil if the block serves none. Callable on every query, once the block
+	// has given its EdgeSource.
+	Match(name zone.Name) (origin zone.Name, data *Dataset[*zone.Snapshot])
 }
 
 type pickerKey struct{}

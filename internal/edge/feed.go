@@ -27,7 +27,8 @@ type feeds struct {
 	holders map[*Feed]struct{}
 }
 
-// Feed claims the zone's journal, following the zone from the first call on.
+// Feed claims the zone's journal. The zone is followed until somebody releases
+// it, for ever if nobody has claimed it.
 // changed is called after each new version that came into the journal; it must
 // not block. Close gives the claim back.
 func (s *Source) Feed(origin zone.Name, changed func()) *Feed {
@@ -45,7 +46,7 @@ func (s *Source) Feed(origin zone.Name, changed func()) *Feed {
 	// From here on feed is told of new versions, also of those that a zone's
 	// following begins with. If one came in between, this is not newer and is
 	// ignored.
-	if v := s.Zone(origin).Current(); v != nil {
+	if v := s.following(origin).Current(); v != nil {
 		fs.journal.Advance(v.Value, nil)
 	}
 	return f

@@ -10,6 +10,14 @@ import (
 // operator wants to see in the log and in the metrics. Methods may be called
 // concurrently and must not block.
 type Observer interface {
+	// Following: a zone's dataset is followed from now on; nothing was told of it
+	// before. listed says that only the catalog named it. It may be told again
+	// with false: somebody else named it too.
+	Following(path string, listed bool)
+	// Left: a zone's dataset is not followed any more; nothing else is told of it.
+	Left(path string)
+	// Listed: the catalog changed, or was read for the first time.
+	Listed(Listing)
 	// Switched: a new version of a dataset is being served.
 	Switched(Switch)
 	// Refused: a published version is not served; the last good one stays.
@@ -22,6 +30,14 @@ type Observer interface {
 	// StoreConnection: the connection to the store came, went or has trouble.
 	// line says so; the same trouble comes at most once a minute.
 	StoreConnection(line string)
+}
+
+// Listing describes the zones that the catalog lists.
+type Listing struct {
+	Rev            int64
+	Zones          int
+	Added, Removed int // since the listing before
+	Source         dataset.Source
 }
 
 // Switch describes a version switch.

@@ -25,6 +25,13 @@ type Report struct {
 	CacheWrittenAt time.Time // zero for never
 
 	Datasets []DatasetReport
+	Catalog  *CatalogReport // nil if it isn't followed, or not known yet
+}
+
+// A CatalogReport is what is known of the store's catalog.
+type CatalogReport struct {
+	Rev   int64
+	Zones int // that it lists and no tombstone has ended
 }
 
 // A DatasetReport is one dataset of a Report. Without data only Path, Kind and
@@ -57,8 +64,8 @@ func (s *Source) Report(now time.Time) Report {
 	}
 	s.zonesMu.Lock()
 	zones := make([]*Dataset[*zone.Snapshot], 0, len(s.zones))
-	for _, d := range s.zones {
-		zones = append(zones, d)
+	for _, f := range s.zones {
+		zones = append(zones, f.data)
 	}
 	s.zonesMu.Unlock()
 	for _, d := range zones {
@@ -71,6 +78,7 @@ func (s *Source) Report(now time.Time) Report {
 	for _, d := range s.Maps() {
 		r.Datasets = append(r.Datasets, reportOn(s, d, now))
 	}
+	r.Catalog = s.listing.report.Load()
 	if s.pops.Current() != nil { // it is followed whether or not somebody steers
 		r.Datasets = append(r.Datasets, reportOn(s, s.pops, now))
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -39,6 +38,15 @@ const maxMaps = 256
 // address cannot be used yet.
 const reopenEvery = 10 * time.Second
 
+const (
+	// maxLoads is how many datasets load an image at once, each with several
+	// reads in flight.
+	maxLoads = 32
+	// maxSaves is how many write to the disk cache at once: it commits one
+	// after the other anyway.
+	maxSaves = 4
+)
+
 // A Source follows the datasets of one store and keeps their newest versions
 // in memory and in the disk cache. All methods may be called concurrently;
 // none that a query needs ever waits.
@@ -55,13 +63,16 @@ type Source struct {
 	wg     sync.WaitGroup
 
 	zonesMu sync.Mutex
-	zones   map[zone.Name]*Dataset[*zone.Snapshot]
+	zones   map[zone.Name]*followed
 	mapsMu  sync.Mutex                                      // for writers; a new zone version takes it while zonesMu may be held
 	maps    atomic.Pointer[map[string]*Dataset[*steer.Map]] // copied on write: read by every steered query
 	pops    *Dataset[*steer.PoPs]
 	onPoPs  popsListeners
 	feedsMu sync.Mutex // taken while zonesMu may be held, like mapsMu
 	feeds   map[zone.Name]*feeds
+	listing listing
+
+	loads, saves chan struct{} // see dataset.FollowOptions
 
 	heartbeat atomic.Pointer[Heartbeat]
 	cacheCounts
@@ -86,13 +97,16 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		cfg:      cfg,
 		obs:      obs,
 		store:    newDeferred(),
-		zones:    map[zone.Name]*Dataset[*zone.Snapshot]{},
+		zones:    map[zone.Name]*followed{},
+		loads:    make(chan struct{}, maxLoads),
+		saves:    make(chan struct{}, maxSaves),
 		feeds:    map[zone.Name]*feeds{},
 		switched: make(chan struct{}, 1),
 	}
 	s.identity = dataset.NewIdentity(s.store, s.keys())
 	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.listing.known = make(chan struct{})
 	if cfg.CacheDir != "" {
 		cache, err := dir.Open(cfg.CacheDir)
 		if err != nil {
@@ -136,28 +150,6 @@ func (s *Source) openStore(o storeurl.Options) {
 			pause = min(2*pause, reopenEvery)
 		}
 	}
-}
-
-// Zone returns the zone's dataset, following it from the first call on.
-func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
-	s.zonesMu.Lock()
-	defer s.zonesMu.Unlock()
-	if d := s.zones[origin]; d != nil {
-		return d
-	}
-	ref := dataset.Ref[*zone.Snapshot]{Path: dataset.ZonePath(origin.String()), Codec: zone.Codec{Origin: origin}, Keys: s.keys()}
-	d := start(s, ref, hooks[*zone.Snapshot]{
-		accept: s.acceptZone,
-		switched: func(v *dataset.Version[*zone.Snapshot], passed iter.Seq[*zone.Snapshot]) {
-			for _, name := range v.Value.Maps() {
-				s.FollowMap(name)
-			}
-			s.feed(origin, v.Value, passed)
-		},
-		changes: zoneChanges(origin),
-	})
-	s.zones[origin] = d
-	return d
 }
 
 // FollowMap returns the map's dataset, following it from the first call on;

@@ -204,7 +204,7 @@ func TestMapSurvivesWritingAndReading(t *testing.T) {
 }
 
 func TestCheckPoPsListsAllUnknownOnesWithTheirLines(t *testing.T) {
-	f, err := Read(strings.NewReader("default: [ams1*3]\nnets:\n  44.0.0.0/8: [amss1, ams1]\n  45.0.0.0/8: [ams1, nowhere]\n"), "m")
+	f, err := Read(strings.NewReader("default: [ams1*2, iad2*1]\nnets:\n  44.0.0.0/8: [amss1*7, ams1]\n  45.0.0.0/8: [ams1, nowhere]\n"), "m")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,26 +4,20 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
-
-	"github.com/miekg/dns"
 
 	"github.com/popdns/popdns/internal/dataset"
-	"github.com/popdns/popdns/internal/pick"
+	"github.com/popdns/popdns/internal/ecs"
+	"github.com/popdns/popdns/internal/explain"
 	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/store"
 	"github.com/popdns/popdns/internal/zone"
 )
 
-// An ExplainQuestion is a query whose steering is to be explained.
+// An ExplainQuestion is a query whose steering is to be explained from what is published.
 type ExplainQuestion struct {
-	Map      string
-	File     *MapFile     // explained instead of the published map, nil for that
-	Resolver netip.Addr   // the query's source address
-	ECS      netip.Prefix // the client subnet; the zero value is none
-	Name     zone.Name    // the name asked for; "" explains the map alone
-	Type     uint16       // with Name
-	Zone     zone.Name    // the zone to look Name up in; "" for the longest published one
+	explain.Question
+	Zone zone.Name // the zone to look Name up in; "" for the longest published one
+	File *MapFile  // explained instead of the published map, nil for that
 }
 
 // An ExplainText is an ExplainQuestion as the arguments of a command give it.
@@ -35,13 +29,13 @@ type ExplainText struct {
 
 // Parse reads t.
 func (t ExplainText) Parse() (ExplainQuestion, error) {
-	q := ExplainQuestion{Map: t.Map}
+	q := ExplainQuestion{Question: explain.Question{Map: t.Map}}
 	var err error
 	if q.Resolver, err = netip.ParseAddr(t.Address); err != nil || q.Resolver.Zone() != "" {
 		return q, fmt.Errorf("address %q is not an IP address, like 192.0.2.1 (a client subnet goes to --ecs)", t.Address)
 	}
 	if t.ECS != "" {
-		if q.ECS, err = parseSubnet(t.ECS); err != nil {
+		if q.ECS, err = ecs.ParseSubnet(t.ECS); err != nil {
 			return q, err
 		}
 	}
@@ -60,57 +54,8 @@ func (t ExplainText) Parse() (ExplainQuestion, error) {
 	return q, err
 }
 
-// parseSubnet reads a prefix, or an address as a prefix of its full length. Host bits are cleared, as they are not part of the option.
-func parseSubnet(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return p, fmt.Errorf("client subnet %q is not a prefix, like 198.51.100.0/24 or 2001:db8::/56", s)
-	}
-	return p.Masked(), nil
-}
-
-// An Explanation says where a client is sent, and why.
-type Explanation struct {
-	Map      string   `json:"map"`
-	Serial   uint32   `json:"serial"`
-	Resolver string   `json:"resolver"`
-	ECS      string   `json:"ecs,omitempty"`
-	Plane    string   `json:"plane"`          // resolver, ecs
-	Block    string   `json:"block"`          // the addresses that are decided alike
-	Scope    int      `json:"scope"`          // of the ECS option in the reply
-	Reason   string   `json:"reason"`         // what of the query decided
-	Rule     string   `json:"rule,omitempty"` // of a map file: which row or rule decided; the published map doesn't tell
-	PoPs     []string `json:"pops"`           // in order of preference
-	Chosen   string   `json:"chosen"`         // "" when every PoP was passed over
-	Passed   []Passed `json:"passed"`         // the PoPs before it, and why they weren't chosen
-	Answer   *Answer  `json:"answer,omitempty"`
-	Notes    []string `json:"notes"`
-}
-
-// Passed is a PoP that was passed over.
-type Passed struct {
-	PoP string `json:"pop"`
-	Why string `json:"why"`
-}
-
-// An Answer is what the edge answers for a name.
-type Answer struct {
-	Zone    string   `json:"zone"`
-	Name    string   `json:"name"`
-	Type    string   `json:"type"`
-	Rcode   string   `json:"rcode"`
-	Steered bool     `json:"steered"`
-	Variant string   `json:"variant"` // the PoP whose variant is answered, "" for the default one or an unsteered name
-	Scope   int      `json:"scope"`   // 0 unless the name is steered
-	Records []string `json:"records"` // the Answer section; the Authority section when that is empty
-}
-
-// Explain answers q from the datasets in the store as an edge would. With a Name the choice is among the PoPs that have a variant of it, without one every
-// PoP counts as having one.
-func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*Explanation, error) {
+// Explain answers q from the datasets in the store as an edge would.
+func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*explain.Explanation, error) {
 	m, err := q.steering(ctx, r)
 	if err != nil {
 		return nil, err
@@ -119,26 +64,23 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*Explanati
 	if err != nil {
 		return nil, err
 	}
-	d := m.Decide(steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0})
-	e := &Explanation{
-		Map: q.Map, Serial: m.Serial(), Resolver: q.Resolver.String(),
-		Plane: d.Plane.String(), Block: d.Block.String(), Scope: int(d.Scope), Reason: d.Reason.String(),
-		PoPs: d.List, Passed: []Passed{}, Notes: []string{},
+	data := explain.Data{Map: m, PoPs: pops}
+	if q.Name != "" {
+		origin, err := zoneOf(ctx, r, q)
+		if err != nil {
+			return nil, err
+		}
+		z, err := LoadZone(ctx, r, origin, 0)
+		if err != nil {
+			return nil, err
+		}
+		data.Zone = z.Value
 	}
-	if q.ECS.IsValid() {
-		e.ECS = q.ECS.String()
+	e, err := explain.Explain(data, q.Question)
+	if err == nil && q.File != nil {
+		e.Rule = q.File.rule(q)
 	}
-	if q.File != nil {
-		e.Rule = q.File.rule(d, q)
-	}
-	if pops == nil {
-		e.Notes = append(e.Notes, "there is no PoP table: every PoP counts as up")
-	}
-	if q.Name == "" {
-		e.choose(&d, pops, "", func(string) bool { return true })
-		return e, nil
-	}
-	return e, e.answer(ctx, r, q, d, pops)
+	return e, err
 }
 
 // steering is the map that is explained.
@@ -153,11 +95,12 @@ func (q *ExplainQuestion) steering(ctx context.Context, r store.Reader) (*steer.
 	return v.Value, nil
 }
 
-// rule says what in the file made the decision: a row, a rule of the geo section, or the default list.
-func (f *MapFile) rule(d steer.Decision, q ExplainQuestion) string {
+// rule says what in the file decides: a row, a rule of the geo section, or the default list.
+func (f *MapFile) rule(q ExplainQuestion) string {
+	d := f.Map.Decide(q.Client())
 	a := q.Resolver.Unmap()
 	if d.Plane == steer.ECS {
-		a = q.ECS.Addr()
+		a = q.ECS.Masked().Addr()
 	}
 	if row, ok := f.file.Covering(d.Plane, a); ok {
 		return "row " + row.String()
@@ -170,71 +113,6 @@ func (f *MapFile) rule(d steer.Decision, q ExplainQuestion) string {
 	return "default"
 }
 
-func (e *Explanation) choose(d *steer.Decision, pops *steer.PoPs, service string, has func(string) bool) {
-	chosen, passed := d.Explain(pops, service, has)
-	e.Chosen, e.Passed = chosen, make([]Passed, len(passed))
-	for i, p := range passed {
-		e.Passed[i] = Passed{PoP: p.PoP, Why: p.Why}
-	}
-}
-
-// answer looks the name up with a picker that makes this one decision.
-func (e *Explanation) answer(ctx context.Context, r store.Reader, q ExplainQuestion, d steer.Decision, pops *steer.PoPs) error {
-	origin, err := zoneOf(ctx, r, q)
-	if err != nil {
-		return err
-	}
-	z, err := LoadZone(ctx, r, origin, 0)
-	if err != nil {
-		return err
-	}
-	if other := z.Value.Steering(q.Name).Map; other != "" && other != q.Map {
-		e.Notes = append(e.Notes, fmt.Sprintf("%s is steered by map %s, not %s", q.Name, other, q.Map))
-	}
-	p := &explainPicker{e: e, d: &d, pops: pops}
-	var res zone.Result
-	z.Value.Lookup(zone.Question{Name: q.Name, Type: q.Type}, p, &res)
-	var msg dns.Msg
-	if err := res.Fill(&msg, q.Name, q.Name.String()); err != nil {
-		return fmt.Errorf("answer for %s: %w", q.Name, err)
-	}
-	a := &Answer{
-		Zone: origin.String(), Name: q.Name.String(), Type: TypeName(q.Type),
-		Rcode: dns.RcodeToString[res.Rcode], Steered: res.Steered, Variant: p.variant, Records: []string{},
-	}
-	if res.Steered {
-		a.Scope = int(d.Scope)
-	}
-	section := msg.Answer
-	if len(section) == 0 {
-		section = msg.Ns
-	}
-	for _, rr := range section {
-		a.Records = append(a.Records, strings.ReplaceAll(rr.String(), "\t", " "))
-	}
-	e.Answer = a
-	return nil
-}
-
-// explainPicker chooses as popmap does, and writes the first choice into an Explanation.
-type explainPicker struct {
-	e       *Explanation
-	d       *steer.Decision
-	pops    *steer.PoPs
-	asked   bool
-	variant string
-}
-
-// Pick implements zone.Picker.
-func (p *explainPicker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) zone.Choice {
-	picked := pick.Pick(p.d, p.pops, &s, v, hasDefault)
-	if !p.asked {
-		p.asked, p.variant = true, picked.PoP
-		p.e.choose(p.d, p.pops, s.Service, pick.Has(&s, v))
-	}
-	return picked.Choice
-}
-
 // zoneOf finds the published zone with the longest origin above the name.
 func zoneOf(ctx context.Context, r store.Reader, q ExplainQuestion) (zone.Name, error) {
 	if q.Zone != "" {
@@ -243,17 +121,11 @@ func zoneOf(ctx context.Context, r store.Reader, q ExplainQuestion) (zone.Name, 
 		}
 		return q.Zone, nil
 	}
-	keys, err := dataset.ListDatasets(ctx, r, "zones")
+	zones, err := OpenZones(ctx, r, 0)
 	if err != nil {
-		return "", fmt.Errorf("list the zones: %w", err)
+		return "", err
 	}
-	var best zone.Name
-	for _, key := range keys {
-		origin, err := zone.ParseName(dataset.ZoneName(key))
-		if err == nil && q.Name.IsSubdomainOf(origin) && (best == "" || origin.Labels() > best.Labels()) {
-			best = origin
-		}
-	}
+	best := zones.Origin(q.Name)
 	if best == "" {
 		return "", fmt.Errorf("no published zone holds %s: %w", q.Name, dataset.ErrNoDataset)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/explain"
 	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/store"
 	"github.com/popdns/popdns/internal/zone"
@@ -108,7 +109,7 @@ func TestExplainLooksInTheLongestPublishedZone(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want zone %s", name, e, err, want)
 		}
 	}
-	q := ExplainQuestion{Map: "edge", Name: zone.MustParseName("example.net"), Type: 1}
+	q := ExplainQuestion{Question: explain.Question{Map: "edge", Name: zone.MustParseName("example.net"), Type: 1}}
 	if _, err := Explain(t.Context(), s, q); !errors.Is(err, dataset.ErrNoDataset) || !strings.Contains(err.Error(), "no published zone holds example.net.") {
 		t.Errorf("no zone: %v", err)
 	}

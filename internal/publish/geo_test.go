@@ -28,10 +28,18 @@ func TestMapCutIntoOtherRowsIsNotGuarded(t *testing.T) {
 		}
 		return m
 	}
-	if p := planMap(build(1, 200), build(2, 195), nil); len(p.Refused) > 0 || p.Deleted != 200 || p.Added != 195 {
+	plan := func(cur, next *steer.Map) *MapPlan {
+		t.Helper()
+		p, err := New(nil, Options{}).planMap(cur, next, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if p := plan(build(1, 200), build(2, 195)); len(p.Refused) > 0 || p.Deleted != 200 || p.Added != 195 {
 		t.Errorf("195 rows for 200 others: +%d -%d, refused: %v", p.Added, p.Deleted, p.Refused)
 	}
-	if p := planMap(build(1, 200), build(2, 90), nil); len(p.Refused) == 0 {
+	if p := plan(build(1, 200), build(2, 90)); len(p.Refused) == 0 {
 		t.Error("90 rows for 200 others: not refused")
 	}
 }

@@ -40,10 +40,10 @@ func list(ctx context.Context, r store.Reader, dir string, nameOf func(key strin
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Listed, 0, len(keys))
-	for _, key := range keys {
-		l := Listed{Name: nameOf(key)}
-		node, err := r.Get(ctx, store.Join(dir, key, "head"))
+	out := make([]Listed, len(keys))
+	err = sideBySide(ctx, len(keys), listReaders, func(i int) error {
+		l := Listed{Name: nameOf(keys[i])}
+		node, err := r.Get(ctx, store.Join(dir, keys[i], "head"))
 		if err == nil {
 			var h dataset.Head
 			if h, err = dataset.ParseHead(node.Data); err == nil {
@@ -51,15 +51,22 @@ func list(ctx context.Context, r store.Reader, dir string, nameOf func(key strin
 			}
 		}
 		if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
-			return nil, fmt.Errorf("list the %s: %w", dir, err)
+			return fmt.Errorf("list the %s: %w", dir, err)
 		}
 		if err != nil {
 			l.Err = err.Error()
 		}
-		out = append(out, l)
+		out[i] = l
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
+
+// listReaders is how many heads are read at once.
+const listReaders = 32
 
 // A HistoryEntry is one version of a dataset, for JSON.
 type HistoryEntry struct {

@@ -29,7 +29,10 @@ type MapPlan struct {
 	Deleted   int         `json:"deleted"`
 	Changed   int         `json:"changed"`
 	Changes   []RowChange `json:"changes"` // resolver plane, ecs plane; by address
-	Moves     []Move      `json:"moves"`   // of IPv4 address space, greatest first
+	Moves     []Move      `json:"moves"`   // of the address space, greatest first
+	Moved     []Moved     `json:"moved"`   // per plane and family
+	Movers    []Mover     `json:"movers"`  // the greatest runs of addresses that move
+	Weights   *Weighed    `json:"weights"` // what moves of the given weights, null without any
 	Warnings  []string    `json:"warnings"`
 	Refused   []string    `json:"refused"`
 }
@@ -68,10 +71,7 @@ func (p *MapPlan) Lines() []string {
 			out = append(out, fmt.Sprintf("~ %s %s → %s", where, before, after))
 		}
 	}
-	for _, m := range p.Moves {
-		out = append(out, fmt.Sprintf("%.4g %% of IPv4 (%s plane): %s → %s", m.Share*100, m.Plane, m.From, m.To))
-	}
-	return out
+	return append(out, p.moveLines()...)
 }
 
 // Summary returns the plan in one line.
@@ -103,7 +103,10 @@ func (p *Publisher) commitMap(ctx context.Context, c dataset.Commit, next *steer
 	}
 	var plan *MapPlan
 	receipt, err := p.mapWriter(next.Name()).Commit(ctx, c, func(v *dataset.Version[*steer.Map]) (*steer.Map, error) {
-		plan = planMap(valueOf(v), next, pops)
+		var err error
+		if plan, err = p.planMap(valueOf(v), next, pops); err != nil {
+			return nil, editError{err}
+		}
 		if plan.Empty() {
 			return v.Value, nil
 		}
@@ -128,7 +131,10 @@ func (p *Publisher) PlanMap(ctx context.Context, next *steer.Map) (*MapPlan, err
 	if err != nil {
 		return nil, err
 	}
-	plan := planMap(valueOf(cur), next, pops)
+	plan, err := p.planMap(valueOf(cur), next, pops)
+	if err != nil {
+		return nil, err
+	}
 	return plan, writable(ctx, p.s, MapRef(next.Name()).Path)
 }
 
@@ -144,27 +150,29 @@ func LoadMap(ctx context.Context, r store.Reader, name string) (*dataset.Version
 // minGuardedRows is the size from which a map is guarded against shrinking: small maps are rewritten by hand.
 const minGuardedRows = 10
 
-func planMap(cur, next *steer.Map, pops *steer.PoPs) *MapPlan {
-	p := &MapPlan{
+func (p *Publisher) planMap(cur, next *steer.Map, pops *steer.PoPs) (*MapPlan, error) {
+	plan := &MapPlan{
 		Map: next.Name(), IsNew: cur == nil,
-		Changes: []RowChange{}, Moves: []Move{}, Warnings: []string{}, Refused: []string{},
+		Changes: []RowChange{}, Moves: []Move{}, Moved: []Moved{}, Movers: []Mover{}, Warnings: []string{}, Refused: []string{},
 	}
-	p.compareRows(cur, next)
+	plan.compareRows(cur, next)
 	if cur != nil {
-		p.OldSerial = cur.Serial()
-		p.Moves = movesOf(cur, next)
+		plan.OldSerial = cur.Serial()
 		// Less what comes in: a new version of a GeoIP database cuts the same space into other rows.
-		if f := shrinkFinding(max(0, p.Deleted-p.Added), cur.Len(), "rows"); f != "" && cur.Len() >= minGuardedRows {
-			p.Refused = append(p.Refused, f)
+		if f := shrinkFinding(max(0, plan.Deleted-plan.Added), cur.Len(), "rows"); f != "" && cur.Len() >= minGuardedRows {
+			plan.Refused = append(plan.Refused, f)
+		}
+		if err := plan.move(cur, next, pops, p.o.Moves); err != nil {
+			return nil, err
 		}
 	}
 	if unknown := unknownPoPs(pops, mapPoPs(next)); len(unknown) > 0 {
-		p.Refused = append(p.Refused, unknownPoPsMap+": "+listed(unknown))
+		plan.Refused = append(plan.Refused, unknownPoPsMap+": "+listed(unknown))
 	}
 	if pops == nil {
-		p.Warnings = append(p.Warnings, "there is no PoP table yet, so every PoP counts as up: publish one with popctl pop apply")
+		plan.Warnings = append(plan.Warnings, "there is no PoP table yet, so every PoP counts as up: publish one with popctl pop apply")
 	}
-	return p
+	return plan, nil
 }
 
 // compareRows fills in the rows that differ.

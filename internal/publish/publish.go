@@ -27,6 +27,7 @@ type Options struct {
 	Progress func(done, total int) // called while long work goes on; nil for none
 	Keys     dataset.Keys          // what is committed is signed with, and what it is built on must be
 	SignZone Signer                // DNSSEC; nil leaves zones as they come
+	Moves    MoveBudget            // how much a new version of a map may move
 }
 
 // A Signer signs a version of a zone before it is committed: next is the content, cur the present version, nil for a new zone. It returns cur when nothing

@@ -142,3 +142,16 @@ func mapWith(b *testing.B, m *Map, p netip.Prefix) *Map {
 	}
 	return next
 }
+
+// BenchmarkStretches compares two maps of a million prefixes that share nothing but their size.
+func BenchmarkStretches(b *testing.B) {
+	m, other := million(), bigMap(b, 1_000_000, 999)
+	for b.Loop() {
+		n, share := 0, 0.0
+		for s := range Stretches(m, other, ECS) {
+			n++
+			share += s.Share()
+		}
+		b.ReportMetric(float64(n), "stretches")
+	}
+}

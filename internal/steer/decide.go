@@ -43,6 +43,8 @@ type Decision struct {
 	List   []string     // best first, never empty; shared, not to be changed
 	Scope  uint8        // to be sent in reply to an ECS query: 0 unless the ecs plane or a special-purpose block decided
 	Reason Reason
+	// Unmapped tells that the default list decided: no row covers the client, or one that names the same list.
+	Unmapped bool
 
 	shard netip.Prefix // the unit of a partial drain, see drained
 }
@@ -73,14 +75,14 @@ func (m *Map) Decide(c Client) Decision {
 	d.shard = d.Block // the answer is cached for all of the block, so the block moves as one
 	d.Reason = ReasonHole
 	if leaf.List != Fallback {
-		d.Plane, d.List, d.Reason = ECS, m.lists[leaf.List], ReasonECS
+		d.Plane, d.List, d.Reason, d.Unmapped = ECS, m.lists[leaf.List], ReasonECS, false
 	}
 	return d
 }
 
 // decideResolver is the decision without ECS: the reply is good for this resolver only and carries scope 0.
 func (m *Map) decideResolver(resolver netip.Addr) Decision {
-	d := Decision{Plane: Resolver, List: m.lists[m.initial]}
+	d := Decision{Plane: Resolver, List: m.lists[m.initial], Unmapped: true}
 	a := resolver.Unmap().WithZone("")
 	if !a.IsValid() {
 		return d
@@ -88,7 +90,7 @@ func (m *Map) decideResolver(resolver netip.Addr) Decision {
 	leaf := m.Lookup(Resolver, a)
 	d.List = m.lists[leaf.List]
 	if leaf.List != m.initial {
-		d.Reason = ReasonResolver
+		d.Reason, d.Unmapped = ReasonResolver, false
 	}
 	d.Block, _ = a.Prefix(int(leaf.Bits))
 	bits := shardBitsV4

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
@@ -34,8 +35,9 @@ type Freshness struct {
 	label  string   // as configured: relative, or absolute with a trailing dot
 	bypass []string // names that no cache may hold
 
-	source *edge.Source         // set at start, as is zones
-	zones  map[string]zone.Name // freshness name → the zone it speaks of
+	source *edge.Source  // set at start, as are zones and text
+	zones  edge.Provider // the block's zkzone
+	text   string        // label as questions have it: what a relative one's names begin with, or all of an absolute one
 	now    func() time.Time
 }
 
@@ -47,11 +49,10 @@ func (f *Freshness) Name() string { return pluginName }
 // ServeDNS implements plugin.Handler.
 func (f *Freshness) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	state := request.Request{W: w, Req: r}
-	origin, ours := f.zones[state.Name()]
-	if !ours || r.Opcode != dns.OpcodeQuery {
+	origin, data := f.zoneOf(state.QName())
+	if data == nil || r.Opcode != dns.OpcodeQuery {
 		return plugin.NextOrFailure(pluginName, f.Next, ctx, w, r)
 	}
-	data := f.source.Zone(origin)
 	version := data.Current()
 	if version == nil {
 		return dns.RcodeServerFailure, fmt.Errorf("zone %s has no data yet", origin)
@@ -81,6 +82,31 @@ func (f *Freshness) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 		return dns.RcodeServerFailure, err
 	}
 	return dns.RcodeSuccess, nil
+}
+
+// zoneOf returns the zone that qname is the freshness name of, nil if it is none:
+// a relative name answers in every zone of the block, an absolute one for the zone
+// that it lies in. Zones of the catalog come and go, so each query asks anew.
+func (f *Freshness) zoneOf(qname string) (origin zone.Name, data *edge.Dataset[*zone.Snapshot]) {
+	absolute := dns.IsFqdn(f.label)
+	if len(qname) < len(f.text) || !strings.EqualFold(qname[:len(f.text)], f.text) || absolute && len(qname) > len(f.text) {
+		return "", nil // nearly all questions, without reading the name
+	}
+	name, err := zone.ParseName(qname)
+	if err != nil {
+		return "", nil
+	}
+	if absolute {
+		return f.zones.Match(name)
+	}
+	below := name
+	for range dns.CountLabel(f.text) {
+		below = below.Parent()
+	}
+	if origin, data = f.zones.Match(below); origin != below {
+		return "", nil
+	}
+	return origin, data
 }
 
 // noData returns the authority section of a negative answer; its TTL is 0,

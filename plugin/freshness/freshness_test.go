@@ -24,7 +24,7 @@ func newFreshness(t *testing.T) (*Freshness, *edgetest.Store) {
 	st.Zone(t, "example.org.", testZone)
 	p := st.Follow(t, "example.org.")
 	f := &Freshness{label: defaultLabel, now: time.Now, source: p.Source, Next: test.ErrorHandler()}
-	if err := f.bind(p.Zones); err != nil {
+	if err := f.bind(p); err != nil {
 		t.Fatal(err)
 	}
 	return f, st

@@ -2,6 +2,7 @@ package freshness
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func setup(c *caddy.Controller) error {
 			return plugin.Error(pluginName, err)
 		}
 		f.source = src
-		if err := f.bind(provider.Origins()); err != nil {
+		if err := f.bind(provider); err != nil {
 			return plugin.Error(pluginName, err)
 		}
 		return nil
@@ -73,29 +74,20 @@ func parse(c *caddy.Controller) (*Freshness, error) {
 	return f, nil
 }
 
-// bind works out which names answer for which zones: a relative name answers
-// in every zone of the block, an absolute one for the zone that it lies in.
-func (f *Freshness) bind(origins []zone.Name) error {
-	f.zones = map[string]zone.Name{}
-	if !dns.IsFqdn(f.label) {
-		for _, o := range origins {
-			f.zones[dnsutil.Join(f.label, o.String())] = o
-		}
-		return nil
-	}
+// bind makes f answer for the provider's zones. It fails when an absolute name
+// lies where the provider has none and never will.
+func (f *Freshness) bind(provider edge.Provider) error {
+	f.zones = provider
 	name, err := zone.ParseName(f.label)
 	if err != nil {
 		return err
 	}
-	best := zone.Name("")
-	for _, o := range origins {
-		if name.IsSubdomainOf(o) && len(o) > len(best) {
-			best = o
-		}
+	f.text = name.String()
+	if !dns.IsFqdn(f.label) {
+		return nil
 	}
-	if best == "" {
+	if !slices.ContainsFunc(provider.Origins(), name.IsSubdomainOf) {
 		return fmt.Errorf("%s lies in none of the block's zkzone zones", f.label)
 	}
-	f.zones[f.label] = best
 	return nil
 }

@@ -1,15 +1,32 @@
 package freshness
 
 import (
-	"maps"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/zone"
 
 	"github.com/coredns/caddy"
 )
+
+// zones is a provider of zones without data.
+type zones []zone.Name
+
+func (zones) EdgeSource() (*edge.Source, error) { return nil, errors.New("no source") }
+
+func (z zones) Origins() []zone.Name { return z }
+
+func (z zones) Match(name zone.Name) (origin zone.Name, data *edge.Dataset[*zone.Snapshot]) {
+	for _, o := range z {
+		if name.IsSubdomainOf(o) && len(o) > len(origin) {
+			origin, data = o, new(edge.Dataset[*zone.Snapshot])
+		}
+	}
+	return origin, data
+}
 
 func TestParseAndBind(t *testing.T) {
 	origins := []zone.Name{zone.MustParseName("example.org."), zone.MustParseName("sub.example.org."), zone.MustParseName("example.net.")}
@@ -42,15 +59,27 @@ func TestParseAndBind(t *testing.T) {
 			if err != nil {
 				t.Fatalf("Parse %q: got error %v", tc.input, err)
 			}
-			err = f.bind(origins)
+			err = f.bind(zones(origins))
 			if tc.bindErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.bindErr) {
 					t.Fatalf("Bind of %q: got error %v, want one with %q", tc.input, err, tc.bindErr)
 				}
 				return
 			}
-			if got := slices.Sorted(maps.Keys(f.zones)); err != nil || !slices.Equal(got, tc.names) {
-				t.Errorf("Bind of %q: got %v, error %v; want %v", tc.input, got, err, tc.names)
+			var got []string
+			for _, below := range []string{"", "sub.", "www."} {
+				for _, origin := range []string{"example.com.", "example.net.", "example.org."} {
+					for _, label := range []string{"_freshness.", "age.", "x.", "agex.", ""} {
+						name := label + below + origin
+						if _, data := f.zoneOf(strings.ToUpper(name)); data != nil {
+							got = append(got, name)
+						}
+					}
+				}
+			}
+			slices.Sort(got)
+			if err != nil || !slices.Equal(got, tc.names) {
+				t.Errorf("Bind of %q: answers for %v, error %v; want %v", tc.input, got, err, tc.names)
 			}
 		})
 	}
@@ -58,10 +87,10 @@ func TestParseAndBind(t *testing.T) {
 
 func TestAbsoluteNameSpeaksOfTheClosestZone(t *testing.T) {
 	f := &Freshness{label: "x.sub.example.org."}
-	if err := f.bind([]zone.Name{zone.MustParseName("example.org."), zone.MustParseName("sub.example.org.")}); err != nil {
+	if err := f.bind(zones{zone.MustParseName("example.org."), zone.MustParseName("sub.example.org.")}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.zones["x.sub.example.org."]; got != zone.MustParseName("sub.example.org.") {
+	if got, _ := f.zoneOf("x.sub.example.org."); got != zone.MustParseName("sub.example.org.") {
 		t.Errorf("x.sub.example.org. speaks of %s, want sub.example.org.", got)
 	}
 }

@@ -1,6 +1,8 @@
 package popmap
 
 import (
+	"context"
+
 	"github.com/popdns/popdns/internal/ecs"
 
 	"github.com/miekg/dns"
@@ -12,7 +14,8 @@ import (
 type ecsWriter struct {
 	dns.ResponseWriter
 	option ecs.Option
-	pick   *picker
+	pick   picker
+	scope  int // that was sent last; -1 before
 }
 
 // WriteMsg implements dns.ResponseWriter.
@@ -23,9 +26,23 @@ func (w *ecsWriter) WriteMsg(m *dns.Msg) error {
 		// the PoPs of a client are all away does not.
 		scope = 0
 	}
+	w.scope = int(scope)
 	w.option.AddTo(m, scope)
 	return w.ResponseWriter.WriteMsg(m)
 }
 
 // positive tells whether m answers the question with data.
 func positive(m *dns.Msg) bool { return m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 }
+
+// count books the choice, and the scope if the answer was steered.
+func (w *ecsWriter) count(ctx context.Context) {
+	t := w.pick.count(ctx)
+	if t == nil || w.scope < 0 {
+		return
+	}
+	family := 0
+	if w.option.Family == ecs.FamilyIPv6 {
+		family = 1
+	}
+	t.scopes[family].Observe(float64(w.scope))
+}

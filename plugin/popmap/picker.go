@@ -3,6 +3,7 @@ package popmap
 import (
 	"context"
 
+	"github.com/popdns/popdns/internal/explain"
 	"github.com/popdns/popdns/internal/pick"
 	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/zone"
@@ -27,7 +28,7 @@ type picker struct {
 // Pick implements zone.Picker.
 func (k *picker) Pick(s zone.Steering, v zone.Variants, hasDefault bool) zone.Choice {
 	k.decide(s.Map)
-	k.picked = pick.Pick(&k.decision, k.pops(), &s, v, hasDefault)
+	k.picked = pick.Pick(&k.decision, k.popmap.pops(), &s, v, hasDefault)
 	return k.picked.Choice
 }
 
@@ -42,14 +43,15 @@ func (k *picker) decide(name string) {
 	if k.decided && k.mapName == name {
 		return
 	}
-	d := steer.Decision{List: k.popmap.fallback}
-	k.reason = "no-map"
 	if m := k.popmap.steering(name); m != nil {
-		d = m.Decide(k.client)
-		k.reason = d.Reason.String()
+		k.decision = m.Decide(k.client)
+		k.reason = k.decision.Reason.String()
+	} else {
+		k.decision = steer.Decision{List: k.popmap.fallback}
+		k.reason = explain.NoMap
 	}
-	k.mapName, k.decision, k.decided = name, d, true
-	k.scope = max(k.scope, d.Scope)
+	k.mapName, k.decided = name, true
+	k.scope = max(k.scope, k.decision.Scope)
 }
 
 // steering is the map of a name: the one that is called so in the store, or else the block's own.
@@ -63,23 +65,27 @@ func (p *PopMap) steering(name string) *steer.Map {
 	return nil
 }
 
-func (k *picker) pops() *steer.PoPs {
-	if v := k.popmap.source.PoPs().Current(); v != nil {
-		return v.Value
+// pop names what was picked: a PoP, "default" for the default variant, or "none".
+func (k *picker) pop() string {
+	switch {
+	case k.picked.Reason == pick.None:
+		return "none"
+	case k.picked.PoP == "":
+		return "default"
 	}
-	return nil
+	return k.picked.PoP
 }
 
-// count books the choice; a query that steered nothing is not booked.
-func (k *picker) count(ctx context.Context) {
+// count books the choice, and returns the server's metrics; nil for a query
+// that steered nothing.
+func (k *picker) count(ctx context.Context) *tallies {
 	if !k.decided {
-		return
+		return nil
 	}
-	pop := k.picked.PoP
-	if k.picked.Reason == pick.None {
-		pop = "none"
-	} else if pop == "" {
-		pop = "default"
+	t := k.popmap.tallies(metrics.WithServer(ctx))
+	t.choice(choice{k.pop(), k.reason}).Inc()
+	if k.decision.Unmapped {
+		t.unmapped.Inc()
 	}
-	choices.WithLabelValues(metrics.WithServer(ctx), pop, k.reason).Inc()
+	return t
 }

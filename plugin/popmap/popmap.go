@@ -9,10 +9,12 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/popdns/popdns/internal/ecs"
 	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/steer"
+	"github.com/popdns/popdns/internal/zone"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/metrics"
@@ -32,8 +34,15 @@ type PopMap struct {
 	fallback []string // PoP order where no map has data
 	geo      *geoMap  // what steers where no map of the store does, nil without
 
-	source  *edge.Source // set at start, before the first query
-	rewrite bool         // the rewrite plugin stands above us; set at start
+	explainer *explainer // nil if nothing is to be explained
+
+	// Set at start, before the first query.
+	source   *edge.Source
+	origins  []zone.Name // of the block's zones, the longest first
+	rewrite  bool        // the rewrite plugin stands above us
+	metadata bool        // the metadata plugin stands above us
+
+	counted atomic.Pointer[[]*tallies]
 }
 
 var _ plugin.Handler = (*PopMap)(nil)
@@ -60,20 +69,19 @@ func (p *PopMap) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 		return dns.RcodeSuccess, w.WriteMsg(m)
 	}
 
-	pick := &picker{popmap: p, client: steer.Client{Resolver: sourceAddr(w)}}
-	if present && opt.Usable() {
-		pick.client.ECS, pick.client.HasECS = opt.Prefix(), true
-	}
-	ctx = edge.WithPicker(ctx, pick)
 	if !present {
-		rcode, err := plugin.NextOrFailure(pluginName, p.Next, ctx, w, r)
+		pick := &picker{popmap: p, client: steer.Client{Resolver: sourceAddr(w)}}
+		rcode, err := p.next(ctx, pick, state.Name(), w, r)
 		pick.count(ctx)
 		return rcode, err
 	}
 
-	ew := &ecsWriter{ResponseWriter: w, option: opt, pick: pick}
-	rcode, err := plugin.NextOrFailure(pluginName, p.Next, ctx, ew, r)
-	pick.count(ctx)
+	ew := &ecsWriter{ResponseWriter: w, option: opt, pick: picker{popmap: p, client: steer.Client{Resolver: sourceAddr(w)}}, scope: -1}
+	if opt.Usable() {
+		ew.pick.client.ECS, ew.pick.client.HasECS = opt.Prefix(), true
+	}
+	rcode, err := p.next(ctx, &ew.pick, state.Name(), ew, r)
+	ew.count(ctx)
 	if !plugin.ClientWrite(rcode) {
 		// The server would answer such an rcode below us, without the option
 		// that RFC 7871 7.2.1 demands in every response.
@@ -85,6 +93,26 @@ func (p *PopMap) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 		return dns.RcodeSuccess, err
 	}
 	return rcode, err
+}
+
+// next has the query answered: by the explainer, if it is for that, or by the
+// plugins below.
+func (p *PopMap) next(ctx context.Context, pick *picker, qname string, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	if p.explainer != nil && r.Opcode == dns.OpcodeQuery {
+		if subject, ok := p.explainer.subject(qname); ok {
+			return p.explainer.serve(pick, subject, w, r)
+		}
+	}
+	p.tell(ctx, pick)
+	return plugin.NextOrFailure(pluginName, p.Next, edge.WithPicker(ctx, pick), w, r)
+}
+
+// pops is the table of PoPs, nil while there is none.
+func (p *PopMap) pops() *steer.PoPs {
+	if v := p.source.PoPs().Current(); v != nil {
+		return v.Value
+	}
+	return nil
 }
 
 // CacheBypassZones keeps the stock cache plugin, which knows no ECS, from

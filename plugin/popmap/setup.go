@@ -1,10 +1,15 @@
 package popmap
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/popdns/popdns/internal/ecs"
 	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/steer"
+	"github.com/popdns/popdns/internal/zone"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -34,7 +39,9 @@ func setup(c *caddy.Controller) error {
 			return plugin.Error(pluginName, err)
 		}
 		p.source = src
+		p.origins = longestFirst(provider.Origins())
 		p.rewrite = cfg.Handler("rewrite") != nil
+		p.metadata = cfg.Handler("metadata") != nil
 		if p.mapName != "" {
 			src.FollowMap(p.mapName)
 		}
@@ -94,8 +101,14 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 				if err := p.geo.parse(property, args, dnsserver.GetConfig(c).Root); err != nil {
 					return nil, c.Err(err.Error())
 				}
+			case "explain":
+				e, err := parseExplain(args, p.zones)
+				if err != nil {
+					return nil, c.Errf("explain: %v", err)
+				}
+				p.explainer = e
 			default:
-				return nil, c.Errf("unknown property %q: popmap knows map, default, geoip and near", property)
+				return nil, c.Errf("unknown property %q: popmap knows map, default, explain, geoip and near", property)
 			}
 		}
 	}
@@ -106,4 +119,42 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 		p.geo.fallback = p.fallback
 	}
 	return p, nil
+}
+
+// parseExplain reads a name, relative to each zone unless it ends in a dot, and who may ask.
+func parseExplain(args, zones []string) (*explainer, error) {
+	if len(args) < 2 {
+		return nil, errors.New("takes a name and the networks that may ask, like _explain 10.0.0.0/8 2001:db8::/32")
+	}
+	e := &explainer{}
+	name := strings.ToLower(args[0])
+	if strings.HasSuffix(name, ".") {
+		if plugin.Zones(zones).Matches(name) == "" {
+			return nil, fmt.Errorf("name %s is in none of the zones %s: without the dot at its end it is below each", name, strings.Join(zones, " "))
+		}
+		e.names = []string{name}
+	} else {
+		for _, z := range zones {
+			e.names = append(e.names, name+"."+strings.TrimPrefix(z, "."))
+		}
+	}
+	for _, n := range e.names {
+		if _, err := zone.ParseName(n); err != nil {
+			return nil, fmt.Errorf("name %q: %w", args[0], err)
+		}
+	}
+	for _, arg := range args[1:] {
+		prefix, err := ecs.ParseSubnet(arg)
+		if err != nil {
+			return nil, fmt.Errorf("network %q is neither a prefix nor an address", arg)
+		}
+		e.allow = append(e.allow, prefix)
+	}
+	return e, nil
+}
+
+// longestFirst sorts origins so that the first one above a name is its zone.
+func longestFirst(origins []zone.Name) []zone.Name {
+	slices.SortStableFunc(origins, func(a, b zone.Name) int { return b.Labels() - a.Labels() })
+	return origins
 }

@@ -16,7 +16,7 @@ import (
 // of a zone whose store is gone, and stay behind a zone that is not served any
 // more.
 //
-// A dataset has one series and so has a store. If several Sources follow the
+// A dataset has one series, unless it is pooled (see seriesOf), and so has a store. If several Sources follow the
 // same (blocks with different stores, or with different cache or verify), it is
 // that of the one in the worst state.
 type collector struct{ sources *registry }
@@ -28,6 +28,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		serialDesc, itemsDesc, recordsDesc, publishedDesc, sourceDesc, stateDesc, datasetsDesc,
 		heartbeatDesc, connectedDesc, contactDesc, sessionsDesc, cacheWritesDesc, cacheWrittenDesc,
+		catalogZonesDesc, catalogRevDesc,
 	} {
 		ch <- d
 	}
@@ -37,7 +38,9 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	reports := c.sources.reports(time.Now())
 	for _, d := range worstDatasets(reports) {
-		collectDataset(ch, d)
+		if _, own := series.ofDataset(d.Path); own {
+			collectDataset(ch, d)
+		}
 	}
 	for _, s := range worstStores(reports) {
 		collectStore(ch, s)
@@ -98,6 +101,10 @@ func collectStore(ch chan<- prometheus.Metric, s *storeReport) {
 			metric(datasetsDesc, prometheus.GaugeValue, float64(s.states[kindState{kind, state}]), kind, string(state))
 		}
 	}
+	if s.Catalog != nil {
+		metric(catalogZonesDesc, prometheus.GaugeValue, float64(s.Catalog.Zones))
+		metric(catalogRevDesc, prometheus.GaugeValue, float64(s.Catalog.Rev))
+	}
 	for desc, t := range map[*prometheus.Desc]time.Time{contactDesc: s.LastContact, heartbeatDesc: s.Heartbeat, cacheWrittenDesc: s.CacheWrittenAt} {
 		if !t.IsZero() { // otherwise absent: no time would be the age of the epoch
 			metric(desc, prometheus.GaugeValue, unixSeconds(t))
@@ -152,6 +159,9 @@ func worstStores(reports []edge.Report) []*storeReport {
 			s.Status.Sessions += r.Status.Sessions
 			s.LastContact, s.Heartbeat = older(s.LastContact, r.LastContact), older(s.Heartbeat, r.Heartbeat)
 			s.CacheWrites += r.CacheWrites
+			if s.Catalog == nil || r.Catalog != nil && r.Catalog.Rev < s.Catalog.Rev {
+				s.Catalog = r.Catalog
+			}
 			s.CacheWrittenAt = slices.MaxFunc([]time.Time{s.CacheWrittenAt, r.CacheWrittenAt}, time.Time.Compare)
 		}
 		for _, d := range r.Datasets {

@@ -12,6 +12,7 @@ import (
 	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/edge/edgetest"
 	"github.com/popdns/popdns/internal/store"
+	"github.com/popdns/popdns/internal/zone"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -71,7 +72,7 @@ func TestMetricsTellHowThingsStandWhenTheyAreScraped(t *testing.T) {
 	if err := z.start(); err != nil {
 		t.Fatal(err)
 	}
-	v := z.zones["example.org."].Current()
+	v := z.table.Load().match(zone.MustParseName("example.org.")).data.Current()
 	stores := func(name string) float64 { return scraped(t)[fmt.Sprintf("%s{store=%s}", name, st.URL())] }
 	for name, want := range map[string]float64{
 		"state": 0, "serial": 7, "items": float64(v.Value.Items()), "records": float64(v.Value.Records()),

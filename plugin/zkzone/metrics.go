@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Labels are bounded: store by the Corefile, dataset by the zones configured and the maps they name,
-// reason, kind and state by constants. What tells how things are is read when it is scraped, see collector; here is what
-// is counted when it happens.
+// Labels are bounded: store by the Corefile, dataset and zone by the zones configured and the maps they name (see seriesOf for
+// those that the catalog lists), reason, kind and state by constants. What tells how things are is read when it is scraped, see
+// collector; here is what is counted when it happens.
 var (
 	answers = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
@@ -77,6 +77,8 @@ var (
 	contactDesc      = desc("store_contact_timestamp_seconds", "Unix time at which the store was last in reach; now while it is.", "store")
 	sessionsDesc     = desc("store_sessions_total", "Counter of sessions with the store, established or re-established.", "store")
 	cacheWritesDesc  = desc("cache_writes_total", "Counter of versions and heartbeats written to the disk cache.", "store")
+	catalogZonesDesc = desc("catalog_zones", "Zones that the store's catalog lists, as far as they were not removed.", "store")
+	catalogRevDesc   = desc("catalog_revision", "Revision of the store's catalog that is known.", "store")
 	cacheWrittenDesc = desc("cache_write_timestamp_seconds", "Unix time of the last write to the disk cache.", "store")
 )
 

@@ -85,7 +85,7 @@ func (n *notifier) run() {
 	for {
 		for zone := n.next(); zone != ""; zone = n.next() {
 			if err := n.send(zone); err != nil {
-				notifyErrors.WithLabelValues(zone).Inc()
+				notifyErrors.WithLabelValues(series.ofZone(zone)).Inc()
 				log.Warningf("NOTIFY of %s: %v", zone, err)
 			}
 		}

@@ -12,12 +12,30 @@ import (
 // each event that an operator acts on, none per query.
 type observer struct{}
 
+// Following implements edge.Observer.
+func (observer) Following(path string, listed bool) { series.following(path, listed) }
+
+// Left implements edge.Observer.
+func (observer) Left(path string) {
+	if series.left(path) {
+		forgetDataset(path)
+	}
+}
+
+// Listed implements edge.Observer.
+func (observer) Listed(l edge.Listing) {
+	log.Infof("Catalog revision %d: %d zones (+%d -%d), from %s", l.Rev, l.Zones, l.Added, l.Removed, l.Source)
+}
+
 // Switched implements edge.Observer.
 func (observer) Switched(s edge.Switch) {
 	source := s.Source.String()
-	switches.WithLabelValues(s.Path, source).Inc()
+	label, own := series.ofDataset(s.Path)
+	switches.WithLabelValues(label, source).Inc()
 	if s.Behind > 0 {
 		followSeconds.WithLabelValues(s.Kind).Observe(s.Behind.Seconds())
+	} else if !own {
+		return // one line for the catalog instead of thousands at the start
 	}
 	log.Infof("Serving %s serial %d (%d items, from %s, published %s by %s): %s",
 		s.Path, s.Head.Serial, s.Items, source, s.Head.Published.UTC().Format("2006-01-02T15:04:05Z"), orUnknown(s.Head.By), changeText(s))
@@ -25,7 +43,8 @@ func (observer) Switched(s edge.Switch) {
 
 // Refused implements edge.Observer.
 func (observer) Refused(path string, r dataset.Refusal) {
-	refused.WithLabelValues(path, r.Reason).Inc()
+	label, _ := series.ofDataset(path)
+	refused.WithLabelValues(label, r.Reason).Inc()
 	log.Errorf("Refused %s serial %d (%s), keeping the last good version: %v", path, r.Serial, r.Reason, r.Err)
 }
 

@@ -18,13 +18,15 @@ func (z *ZkZone) Ready() bool {
 	return true
 }
 
-// hasData tells whether every zone of the block can be answered from.
+// hasData tells whether every zone of the block can be answered from: with the
+// catalog, that it is known and every zone that it lists.
 func (z *ZkZone) hasData() bool {
-	if z.zones == nil {
+	t := z.table.Load()
+	if t == nil || z.catalogued && !z.known.Load() {
 		return false
 	}
-	for _, d := range z.zones {
-		if d.Current() == nil {
+	for _, here := range t.zones {
+		if here.data.Current() == nil {
 			return false
 		}
 	}

@@ -118,7 +118,9 @@ func (h *hold) release() error {
 	if !taken {
 		return nil
 	}
+	h.owner.stopCatalog()
 	h.owner.stopTransfers()
+	h.owner.releaseCatalog()
 	return sources.release(h.cfg)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/metrics"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
 
@@ -40,6 +41,9 @@ func setup(c *caddy.Controller) error {
 	})
 	z.hold = newHold(c, z)
 	c.OnStartup(func() error {
+		if m, ok := dnsserver.GetConfig(c).Handler("prometheus").(*metrics.Metrics); ok && z.zoneMetrics {
+			z.stock = m
+		}
 		if err := z.start(); err != nil {
 			return err
 		}
@@ -62,20 +66,13 @@ func (z *ZkZone) start() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), z.startupTimeout)
 	defer cancel()
-	live := false
-	for _, o := range z.origins {
-		err := z.zones[o].Settle(ctx)
-		v := z.zones[o].Current()
-		switch {
-		case v != nil:
-			live = live || v.Source == dataset.Live
-		case err != nil:
-			log.Warningf("Zone %s could not be read from %s within %s, starting without it: answering SERVFAIL until it can", o, z.cfg.URL, z.startupTimeout)
-		default:
-			log.Warningf("Zone %s is not published in %s yet: answering SERVFAIL until it is (popctl zone publish %[1]s FILE)", o, z.cfg.URL)
+	if z.catalogued {
+		z.followCatalog()
+		if err := z.catalog.Wait(ctx); err != nil {
+			log.Warningf("Starting without knowing which zones there are in %s, until its catalog can be read: %v", z.cfg.URL, err)
 		}
 	}
-	if !live {
+	if !z.settle(ctx) {
 		return nil // all from the disk cache, as are the maps: serve them at once
 	}
 	if err := z.source.Settle(ctx); err != nil {
@@ -84,13 +81,44 @@ func (z *ZkZone) start() error {
 	return nil
 }
 
+// maxNamed bounds how many zones without data are named at the start.
+const maxNamed = 5
+
+// settle waits until each zone is known to have data or none, and tells of those
+// that have none. It reports whether any came from the store itself.
+func (z *ZkZone) settle(ctx context.Context) (live bool) {
+	missing := 0
+	for _, here := range z.table.Load().sorted() {
+		err := here.data.Settle(ctx)
+		if v := here.data.Current(); v != nil {
+			live = live || v.Source == dataset.Live
+			continue
+		}
+		if missing++; missing > maxNamed {
+			continue
+		}
+		if err != nil {
+			log.Warningf("Zone %s could not be read from %s within %s, starting without it: answering SERVFAIL until it can", here.origin, z.cfg.URL, z.startupTimeout)
+		} else {
+			log.Warningf("Zone %s is not published in %s yet: answering SERVFAIL until it is (popctl zone publish %[1]s FILE)", here.origin, z.cfg.URL)
+		}
+	}
+	if missing > maxNamed {
+		log.Warningf("%d more zones have no data yet", missing-maxNamed)
+	}
+	return live
+}
+
 func parse(c *caddy.Controller) (*ZkZone, error) {
 	z := &ZkZone{startupTimeout: defaultStartupTimeout}
+	named := false
 	for i := 0; c.Next(); i++ {
 		if i > 0 {
 			return nil, plugin.ErrOnce
 		}
-		z.origins = plugin.OriginsFromArgsOrServerBlock(c.RemainingArgs(), c.ServerBlockKeys)
+		args := c.RemainingArgs()
+		named = len(args) > 0
+		z.origins = plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)
 		for _, o := range z.origins {
 			if _, err := zone.ParseName(o); err != nil {
 				return nil, c.Errf("zone %q: %v", o, err)
@@ -110,6 +138,12 @@ func parse(c *caddy.Controller) (*ZkZone, error) {
 	}
 	slices.Sort(z.origins)
 	z.origins = slices.Compact(z.origins)
+	if z.catalogued && named {
+		return nil, c.Errf("zones catalog serves what the catalog lists at or below the server block's names: leave out the zones after zkzone, or zones catalog")
+	}
+	if z.zoneMetrics && !z.catalogued {
+		return nil, c.Errf("zone_metrics is for zones catalog: zones that are named have series of their own")
+	}
 	if z.cfg.URL == "" {
 		return nil, c.Errf("source is missing: say where the zones are, e.g. 'source zk://10.0.0.1:2181,10.0.0.2:2181/popdns' or 'source dir:///var/lib/popdns'")
 	}
@@ -125,8 +159,15 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 	if property == "tls" {
 		return z.parseTLS(c, args)
 	}
-	if !slices.Contains([]string{"source", "tls_servername", "cache", "startup_timeout", "max_stale", "shrink_guard", "verify"}, property) {
-		return c.Errf("unknown property %q: zkzone knows source, tls, tls_servername, cache, startup_timeout, max_stale, shrink_guard, verify and fallthrough", property)
+	if property == "zone_metrics" {
+		if len(args) > 0 {
+			return c.Errf("zone_metrics takes no argument")
+		}
+		z.zoneMetrics = true
+		return nil
+	}
+	if !slices.Contains([]string{"source", "tls_servername", "zones", "cache", "startup_timeout", "max_stale", "shrink_guard", "verify"}, property) {
+		return c.Errf("unknown property %q: zkzone knows source, tls, tls_servername, zones, zone_metrics, cache, startup_timeout, max_stale, shrink_guard, verify and fallthrough", property)
 	}
 	if len(args) != 1 || args[0] == "" {
 		return c.Errf("%s takes exactly one argument", property)
@@ -144,6 +185,11 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 		z.cfg.URL = value
 	case "tls_servername":
 		z.cfg.TLS.ServerName = value
+	case "zones":
+		if value != "catalog" {
+			return c.Errf("zones %q: it takes catalog alone; single zones are named after zkzone", value)
+		}
+		z.catalogued = true
 	case "cache":
 		if value == "off" {
 			return nil

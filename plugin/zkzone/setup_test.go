@@ -33,6 +33,17 @@ func TestParse(t *testing.T) {
 		{"cache off", "zkzone {\n" + source + "cache off\n}", "", []string{"example.org."}, func(z *ZkZone) bool { return z.cfg.CacheDir == "" }},
 		{"directory source", "zkzone {\nsource dir:///srv/popdns\n}", "", []string{"example.org."}, nil},
 
+		{"zones of the catalog", "zkzone {\n" + source + "zones catalog\n}", "", []string{"example.org."}, func(z *ZkZone) bool {
+			return z.catalogued && !z.zoneMetrics
+		}},
+		{"with series of their own", "zkzone {\n" + source + "zones catalog\nzone_metrics\n}", "", []string{"example.org."}, func(z *ZkZone) bool {
+			return z.catalogued && z.zoneMetrics
+		}},
+		{"zones of something else", "zkzone {\n" + source + "zones example.org\n}", `Testfile:3 - Error during parsing: zones "example.org": it takes catalog alone`, nil, nil},
+		{"the catalog and names", "zkzone example.net {\n" + source + "zones catalog\n}", "leave out the zones after zkzone, or zones catalog", nil, nil},
+		{"zone_metrics of named zones", "zkzone {\n" + source + "zone_metrics\n}", "zone_metrics is for zones catalog", nil, nil},
+		{"zone_metrics with an argument", "zkzone {\n" + source + "zones catalog\nzone_metrics on\n}", "zone_metrics takes no argument", nil, nil},
+
 		{"no source", "zkzone", "source is missing", nil, nil},
 		{"no source in a block", "zkzone {\ncache off\n}", "source is missing", nil, nil},
 		{"unknown property", "zkzone {\n" + source + "sauce x\n}", `Testfile:3 - Error during parsing: unknown property "sauce"`, nil, nil},

@@ -16,10 +16,18 @@ import (
 
 var _ transfer.Transferer = (*ZkZone)(nil)
 
-// outgoing is what a block with the transfer plugin keeps for its zones.
+// outgoing is what a block with the transfer plugin has.
 type outgoing struct {
-	feeds    map[string]*edge.Feed // by origin
 	notifier *notifier
+}
+
+// feed begins to keep a zone's differences and to tell secondaries of its new
+// versions, and of the one that is there.
+func (out *outgoing) feed(src *edge.Source, here *served) {
+	here.feed = src.Feed(here.name, func() { out.notifier.notify(here.origin) })
+	if here.data.Current() != nil {
+		out.notifier.notify(here.origin)
+	}
 }
 
 // notifyOf returns what sends NOTIFY for the block, nil when the block has no
@@ -35,26 +43,31 @@ func notifyOf(c *caddy.Controller) func(zone string) error {
 // of new versions through notify, and of those that came before the start.
 // stopTransfers ends both.
 func (z *ZkZone) startTransfers(notify func(zone string) error) {
-	out := &outgoing{feeds: make(map[string]*edge.Feed, len(z.origins)), notifier: newNotifier(notify)}
-	for _, o := range z.origins {
-		out.feeds[o] = z.source.Feed(zone.MustParseName(o), func() { out.notifier.notify(o) })
-		if z.zones[o].Current() != nil {
-			out.notifier.notify(o)
-		}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.out = &outgoing{newNotifier(notify)}
+	zones := map[zone.Name]*served{}
+	for name, here := range z.table.Load().zones {
+		with := *here // the table is read by queries
+		z.out.feed(z.source, &with)
+		zones[name] = &with
 	}
-	z.out = out
+	z.table.Store(newTable(zones))
 }
 
 // stopTransfers returns when no NOTIFY is under way any more, see
 // notifier.stop. The last version can still be transferred.
 func (z *ZkZone) stopTransfers() {
-	if z.out == nil {
+	z.mu.Lock()
+	out := z.out
+	z.mu.Unlock()
+	if out == nil {
 		return
 	}
-	for _, f := range z.out.feeds {
-		f.Close()
+	for _, here := range z.table.Load().zones {
+		here.feed.Close()
 	}
-	z.out.notifier.stop()
+	out.notifier.stop()
 }
 
 // Transfer implements transfer.Transferer: an AXFR for serial 0, otherwise an
@@ -63,22 +76,27 @@ func (z *ZkZone) stopTransfers() {
 // last record; without the closing SOA if a record can't be made, so that the
 // secondary takes nothing. The caller must drain it.
 func (z *ZkZone) Transfer(name string, serial uint32) (<-chan []dns.RR, error) {
-	if z.zones[name] == nil {
+	origin, err := zone.ParseName(name)
+	if err != nil {
 		return nil, transfer.ErrNotAuthoritative
 	}
-	version, err := z.version(name)
+	here := z.table.Load().zones[origin]
+	if here == nil {
+		return nil, transfer.ErrNotAuthoritative
+	}
+	version, err := z.version(here)
 	if err != nil {
 		return nil, fmt.Errorf("transfer of %s: %w", name, err)
 	}
 	x := xfr.Whole(version.Value)
-	if z.out != nil {
+	if here.feed != nil {
 		// The journal may be a moment behind; its NOTIFY comes after it.
 		var ok bool
-		if x, ok = z.out.feeds[name].Journal().Transfer(serial); !ok {
+		if x, ok = here.feed.Journal().Transfer(serial); !ok {
 			return nil, fmt.Errorf("transfer of %s: %w", name, errNoData)
 		}
 	}
-	transfers.WithLabelValues(name, x.Kind.String()).Inc()
+	transfers.WithLabelValues(here.label, x.Kind.String()).Inc()
 	ch := make(chan []dns.RR)
 	go func() { // ends with the caller, which drains the channel
 		defer close(ch)

@@ -71,7 +71,7 @@ func publishNow(t *testing.T, st *edgetest.Store, s *zone.Snapshot) uint32 {
 func awaitTransfer(t *testing.T, z *ZkZone, serial uint32) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		x, ok := z.out.feeds[xfrtest.Origin].Journal().Transfer(0)
+		x, ok := z.table.Load().match(zone.MustParseName(xfrtest.Origin)).feed.Journal().Transfer(0)
 		if ok && x.Serial() == serial {
 			return
 		}

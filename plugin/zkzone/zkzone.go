@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
@@ -32,6 +33,8 @@ type ZkZone struct {
 
 	cfg            edge.Config
 	origins        []string // as in the Corefile: absolute, lower case
+	catalogued     bool     // not the origins are served, but what the catalog lists at or below them
+	zoneMetrics    bool     // catalogued zones have series of their own
 	startupTimeout time.Duration
 	maxStale       time.Duration // 0: serve for ever
 
@@ -39,8 +42,14 @@ type ZkZone struct {
 	startOnce sync.Once
 	startErr  error
 	source    *edge.Source
-	zones     map[string]*edge.Dataset[*zone.Snapshot] // by origin; set by EdgeSource, before serving
-	out       *outgoing                                // nil without the transfer plugin; set at start, before serving
+	table     atomic.Pointer[table] // set by EdgeSource, before serving
+
+	catalog *edge.Catalog // set at start, if catalogued
+	known   atomic.Bool   // the catalog was read and is in the table
+	stock   zoneNamer     // the prometheus plugin; nil if catalogued zones don't go there
+
+	mu  sync.Mutex // one change of the table after the other
+	out *outgoing  // nil without the transfer plugin
 }
 
 var (
@@ -64,38 +73,38 @@ var results = sync.Pool{New: func() any { return new(zone.Result) }}
 // ServeDNS implements plugin.Handler.
 func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	state := request.Request{W: w, Req: r}
-	origin := plugin.Zones(z.origins).Matches(state.Name())
-	if origin == "" && z.Next == nil {
-		// Nobody here knows the name. That is REFUSED, as from any authority, not a
-		// failure, which would be logged for each stranger's question.
-		return dns.RcodeRefused, nil
+	qname, err := zone.ParseName(state.QName())
+	if err != nil {
+		return dns.RcodeFormatError, nil
 	}
-	if origin == "" {
+	qtype := state.QType()
+	here := z.table.Load().answers(qname, qtype)
+	if here == nil {
+		if z.Next == nil {
+			// Nobody here knows the name. That is REFUSED, as from any authority, not a
+			// failure, which would be logged for each stranger's question.
+			return dns.RcodeRefused, nil
+		}
 		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
 	}
 	if r.Opcode != dns.OpcodeQuery {
 		return dns.RcodeNotImplemented, nil
 	}
-	qtype := state.QType()
 	if qtype == dns.TypeAXFR || qtype == dns.TypeIXFR {
 		// The transfer plugin stands above us; a transfer that comes this far
 		// was not allowed there.
 		return dns.RcodeRefused, nil
 	}
 
-	version, err := z.version(origin)
+	version, err := z.version(here)
 	if err != nil {
-		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %w", origin, err)
-	}
-	qname, err := zone.ParseName(state.QName())
-	if err != nil {
-		return dns.RcodeFormatError, nil
+		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %w", here.origin, err)
 	}
 
 	res := results.Get().(*zone.Result)
 	defer results.Put(res)
 	version.Value.Lookup(zone.Question{Name: qname, Type: qtype, DO: state.Do()}, edge.PickerFrom(ctx), res)
-	answers.WithLabelValues(metrics.WithServer(ctx), origin, res.Kind.String()).Inc()
+	answers.WithLabelValues(metrics.WithServer(ctx), here.label, res.Kind.String()).Inc()
 	if res.Kind == zone.NXDomain && z.Next != nil && z.Fall.Through(state.Name()) {
 		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
 	}
@@ -103,7 +112,7 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	m := new(dns.Msg)
 	m.SetReply(r)
 	if err := res.Fill(m, qname, state.QName()); err != nil {
-		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %s %s: %w", origin, state.QName(), state.Type(), err)
+		return dns.RcodeServerFailure, fmt.Errorf("zone %s: %s %s: %w", here.origin, state.QName(), state.Type(), err)
 	}
 	if res.Outside != "" {
 		chase(ctx, state, res.Outside.String(), m)
@@ -117,18 +126,14 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 
 // version returns what to answer from: one atomic load, so that an answer
 // belongs to exactly one version of the zone.
-func (z *ZkZone) version(origin string) (*dataset.Version[*zone.Snapshot], error) {
-	data := z.zones[origin]
-	if data == nil {
-		return nil, errNoData
-	}
-	v := data.Current()
+func (z *ZkZone) version(here *served) (*dataset.Version[*zone.Snapshot], error) {
+	v := here.data.Current()
 	if v == nil {
 		return nil, errNoData
 	}
 	if z.maxStale > 0 {
 		now := time.Now()
-		if now.Sub(z.source.Freshness(data, v, now).LastContact) > z.maxStale {
+		if now.Sub(z.source.Freshness(here.data, v, now).LastContact) > z.maxStale {
 			return nil, errStale
 		}
 	}
@@ -137,7 +142,8 @@ func (z *ZkZone) version(origin string) (*dataset.Version[*zone.Snapshot], error
 
 // CacheBypassZones keeps the stock cache plugin in front of us from storing
 // our answers: it would replay one client's PoP to another. It is found by
-// its signature (cache.ZoneBypasser); zones as in the Corefile.
+// its signature (cache.ZoneBypasser), once, when the Corefile is read: so it is
+// all that may come to lie at or below the block's names.
 func (z *ZkZone) CacheBypassZones() []string { return z.origins }
 
 // Origins implements edge.Provider.
@@ -149,6 +155,14 @@ func (z *ZkZone) Origins() []zone.Name {
 	return names
 }
 
+// Match implements edge.Provider.
+func (z *ZkZone) Match(name zone.Name) (zone.Name, *edge.Dataset[*zone.Snapshot]) {
+	if here := z.table.Load().match(name); here != nil {
+		return here.name, here.data
+	}
+	return "", nil
+}
+
 // EdgeSource implements edge.Provider.
 func (z *ZkZone) EdgeSource() (*edge.Source, error) {
 	z.startOnce.Do(func() {
@@ -158,10 +172,13 @@ func (z *ZkZone) EdgeSource() (*edge.Source, error) {
 			return
 		}
 		z.source = src
-		z.zones = make(map[string]*edge.Dataset[*zone.Snapshot], len(z.origins))
-		for _, o := range z.origins {
-			z.zones[o] = src.Zone(zone.MustParseName(o)) // checked by parse
+		zones := map[zone.Name]*served{}
+		if !z.catalogued {
+			for _, name := range z.Origins() { // checked by parse
+				zones[name] = &served{name: name, origin: name.String(), label: name.String(), data: src.Zone(name)}
+			}
 		}
+		z.table.Store(newTable(zones))
 		z.startErr = z.hold.keep(z.cfg)
 	})
 	return z.source, z.startErr

@@ -179,7 +179,7 @@ func TestZoneWithoutDataIsServfailAndNotReady(t *testing.T) {
 		t.Error("ready without data")
 	}
 	st.Zone(t, "example.org.", testZone)
-	if err := z.zones["example.org."].Wait(t.Context()); err != nil {
+	if err := z.table.Load().zones[zone.MustParseName("example.org.")].data.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if !z.Ready() {

@@ -32,6 +32,15 @@ func (o *Observer) Lines() []string {
 // Switched implements edge.Observer.
 func (o *Observer) Switched(s edge.Switch) { o.add("switched %s from %s", s.Path, s.Source) }
 
+// Following implements edge.Observer.
+func (o *Observer) Following(string, bool) {}
+
+// Left implements edge.Observer.
+func (o *Observer) Left(path string) { o.add("left %s", path) }
+
+// Listed implements edge.Observer.
+func (o *Observer) Listed(l edge.Listing) { o.add("listed %d from %s", l.Zones, l.Source) }
+
 // Refused implements edge.Observer.
 func (o *Observer) Refused(path string, r dataset.Refusal) { o.add("refused %s (%s)", path, r.Reason) }
 
@@ -56,6 +65,16 @@ func (p *Provider) EdgeSource() (*edge.Source, error) { return p.Source, nil }
 
 // Origins implements edge.Provider.
 func (p *Provider) Origins() []zone.Name { return p.Zones }
+
+// Match implements edge.Provider.
+func (p *Provider) Match(name zone.Name) (origin zone.Name, data *edge.Dataset[*zone.Snapshot]) {
+	for _, o := range p.Zones {
+		if name.IsSubdomainOf(o) && len(o) > len(origin) {
+			origin, data = o, p.Source.Zone(o)
+		}
+	}
+	return origin, data
+}
 
 // Follow opens a Source on s, closed at the test's end, and waits until it has
 // the zones.

@@ -24,14 +24,7 @@ func (s *Store) Watch(ctx context.Context, path string, fn func(store.Node, erro
 	}
 	var last seen
 	for {
-		now, err := s.control.await(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		node, fired, err := s.read(ctx, now, path)
+		now, node, fired, err := s.lookInTurn(ctx, path)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -49,6 +42,26 @@ func (s *Store) Watch(ctx context.Context, path string, fn func(store.Node, erro
 			return err
 		}
 	}
+}
+
+// maxWatchReads is how many Watch calls read at once: thousands of them do after each new session, and other requests must get through.
+const maxWatchReads = maxInFlight / 2
+
+// lookInTurn waits for its turn and for the link, and reads. The turn is waited for without a timeout: a request's begins when it can be sent.
+func (s *Store) lookInTurn(ctx context.Context, path string) (now state, node store.Node, fired <-chan gozk.Event, err error) {
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+	case <-ctx.Done():
+		return now, node, nil, ctx.Err()
+	case <-s.done:
+		return now, node, nil, store.ErrClosed
+	}
+	if now, err = s.control.await(ctx); err != nil {
+		return now, node, nil, err
+	}
+	node, fired, err = s.read(ctx, now, path)
+	return now, node, fired, err
 }
 
 // pause waits until the watch fired, the link's state is another, or, without a watch, a retry is due.

@@ -27,6 +27,7 @@ type Store struct {
 	control *link
 	bulk    bulk
 	armed   armed
+	turns   chan struct{} // of the Watch calls that read
 	done    chan struct{}
 	closing sync.Once
 }
@@ -50,6 +51,7 @@ func Open(servers []string, root string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{root: root, o: o, acl: accessList(o.Auth), done: make(chan struct{})}
 	s.bulk.s = s
+	s.turns = make(chan struct{}, maxWatchReads)
 	s.armed.paths = make(map[string]watching)
 	s.control = newLink(servers, o)
 	return s, nil
