@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/popdns/popdns/internal/geoip/geoiptest"
+
 	"github.com/coredns/caddy"
 	_ "github.com/coredns/coredns/core/plugin" // examples name stock plugins
 	_ "github.com/popdns/popdns/plugin/freshness"
@@ -73,12 +75,18 @@ func TestReadmeExamplesStart(t *testing.T) {
 	}
 	source := regexp.MustCompile(`source (zk|dir):\S+`)
 	cache := regexp.MustCompile(`cache popdns-cache`)
+	geo := regexp.MustCompile(`geoip \S+`)
+	city := filepath.Join(t.TempDir(), "city.mmdb")
+	w := geoiptest.New("GeoLite2-City")
+	w.Add(t, "44.0.0.0/8", geoiptest.Place{Country: "NL", City: "Amsterdam", Lat: 52.37, Lon: 4.89}.Record())
+	w.Write(t, city)
 	blocks := 0
 	for _, name := range plugins {
 		for _, corefile := range corefilesOf(readmeOf(t, name)) {
 			blocks++
 			corefile = source.ReplaceAllString(corefile, "source "+storeURL)
 			corefile = cache.ReplaceAllString(corefile, "cache "+t.TempDir())
+			corefile = geo.ReplaceAllString(corefile, "geoip "+city)
 			t.Run(fmt.Sprintf("%s %d", name, blocks), func(t *testing.T) { startInProcess(t, corefile) })
 		}
 	}

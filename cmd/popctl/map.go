@@ -27,10 +27,52 @@ const mapFileHelp = `FILE is YAML or JSON, or "-" for standard input:
   default: [ams1, iad2]                      # for whoever no prefix covers
   nets: {198.51.100.0/24: [iad2, ams1]}      # both planes
   resolver: {192.0.2.53/32: [ams1, iad2]}    # by the resolver's address only
-  ecs: {"2001:db8::/32": [iad2, ams1]}       # by EDNS Client Subnet only`
+  ecs: {"2001:db8::/32": [iad2, ams1]}       # by EDNS Client Subnet only
+  geo:                                       # where no prefix says anything, by MaxMind databases
+    databases: {city: GeoLite2-City.mmdb, asn: GeoLite2-ASN.mmdb}   # relative to FILE
+    planes: [ecs]                            # both without this
+    asn: {AS64500: [iad2]}                   # the first that fits decides, in this order
+    subdivision: {US-CA: [sjc1, iad2]}
+    country: {NL: [ams1]}
+    continent: {EU: [ams1, iad2]}
+    near: {count: 3, bias: {ams1: -10%}}     # the nearest PoPs by the PoP table's lat and lon`
+
+// geoFlags are the flags that stand in for what a map file's geo section names.
+type geoFlags struct{ city, asn string }
+
+func (g *geoFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&g.city, "geoip-city", "", "City, Enterprise or Country database `file`, in place of the one that the map file names")
+	f.StringVar(&g.asn, "geoip-asn", "", "ASN or ISP database `file`, likewise")
+}
+
+// readMap reads a map file, with what its geo section needs from the store and the flags.
+func (a *app) readMap(ctx context.Context, s store.Reader, g *geoFlags, file, name string, anyPoP bool) (*publish.MapFile, error) {
+	src, _, err := a.source(file)
+	if err != nil {
+		return nil, err
+	}
+	pops, err := publish.LoadPoPs(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	known := pops
+	if anyPoP {
+		known = nil
+	}
+	f, err := publish.ReadMapFile(src, name, known, publish.GeoInput{PoPs: pops, City: g.city, ASN: g.asn})
+	if err != nil {
+		return nil, err
+	}
+	if f.Geo != nil {
+		a.warnAll(f.Geo.Warnings)
+	}
+	return f, nil
+}
 
 func (a *app) mapPublishCmd() *cobra.Command {
 	var w writeFlags
+	var geo geoFlags
 	var moves moveFlags
 	cmd := &cobra.Command{
 		Use:   "publish NAME FILE",
@@ -45,28 +87,18 @@ allows from one PoP to another ("map plan" says what moves).`,
 		Example: `  popctl map publish edge edge.yaml -m "latencies of week 47"`,
 		Args:    wants("NAME", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			src, _, err := a.source(args[1])
-			if err != nil {
-				return err
-			}
+			var err error
 			if w.moves, err = moves.budget(a); err != nil {
 				return err
 			}
 			bar := a.progress("publishing map " + args[0])
 			defer bar.clear()
 			return a.publish(cmd, &w, bar, func(ctx context.Context, p *publish.Publisher) error {
-				pops, err := publish.LoadPoPs(ctx, p.Store())
+				next, err := a.readMap(ctx, p.Store(), &geo, args[1], args[0], w.force)
 				if err != nil {
 					return err
 				}
-				if w.force {
-					pops = nil
-				}
-				next, err := publish.ReadMap(src, args[0], pops)
-				if err != nil {
-					return err
-				}
-				r, err := p.PublishMap(ctx, next)
+				r, err := p.PublishMap(ctx, next.Map)
 				bar.clear()
 				if err != nil {
 					return err
@@ -78,11 +110,13 @@ allows from one PoP to another ("map plan" says what moves).`,
 		},
 	}
 	w.register(cmd)
+	geo.register(cmd)
 	moves.register(cmd)
 	return cmd
 }
 
 func (a *app) mapPlanCmd() *cobra.Command {
+	var geo geoFlags
 	var moves moveFlags
 	cmd := &cobra.Command{
 		Use:   "plan NAME FILE",
@@ -103,20 +137,16 @@ conflict, 1 error.`,
   popctl map plan edge edge.yaml --weights clients.csv --max-move 5%`,
 		Args: wants("NAME", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			src, _, err := a.source(args[1])
-			if err != nil {
-				return err
-			}
 			budget, err := moves.budget(a)
 			if err != nil {
 				return err
 			}
 			return a.publish(cmd, &writeFlags{moves: budget}, &progress{}, func(ctx context.Context, p *publish.Publisher) error {
-				next, err := publish.ReadMap(src, args[0], nil)
+				next, err := a.readMap(ctx, p.Store(), &geo, args[1], args[0], true)
 				if err != nil {
 					return err
 				}
-				plan, err := p.PlanMap(ctx, next)
+				plan, err := p.PlanMap(ctx, next.Map)
 				if plan == nil {
 					return err
 				}
@@ -126,6 +156,7 @@ conflict, 1 error.`,
 			})
 		},
 	}
+	geo.register(cmd)
 	moves.register(cmd)
 	return cmd
 }
@@ -174,15 +205,21 @@ func (a *app) mapListCmd() *cobra.Command {
 
 func (a *app) mapExplainCmd() *cobra.Command {
 	var q publish.ExplainText
+	var geo geoFlags
+	var file string
 	cmd := &cobra.Command{
 		Use:   "explain NAME ADDRESS",
 		Short: "Show to which PoP a client is sent, and why",
 		Long: `Show what the map NAME decides for a query that comes from ADDRESS, with --ecs for one that carries that
 EDNS Client Subnet: the plane, the block and the row that decided, the scope of the reply, the PoPs in order
-of preference, and why each PoP before the chosen one was passed over. With --name also the answer.`,
+of preference, and why each PoP before the chosen one was passed over. With --name also the answer.
+
+With --file the same for a map file that need not be published, and which of its rows or rules decided: by a
+GeoIP database, say "asn=AS64500" or "country=NL". A published map holds the result alone.`,
 		Example: `  popctl map explain edge 203.0.113.7
   popctl map explain edge 203.0.113.7 --ecs 198.51.100.0/24
-  popctl map explain edge 203.0.113.7 --ecs 2001:db8::/56 --name www.example.org --type AAAA -o json`,
+  popctl map explain edge 203.0.113.7 --ecs 2001:db8::/56 --name www.example.org --type AAAA -o json
+  popctl map explain edge 203.0.113.7 --file edge.yaml`,
 		Args: wants("NAME", "ADDRESS"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Map, q.Address = args[0], args[1]
@@ -191,6 +228,11 @@ of preference, and why each PoP before the chosen one was passed over. With --na
 				return usageError{err}
 			}
 			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+				if file != "" {
+					if question.File, err = a.readMap(ctx, s, &geo, file, args[0], true); err != nil {
+						return err
+					}
+				}
 				e, err := publish.Explain(ctx, s, question)
 				if err != nil {
 					return err
@@ -204,6 +246,8 @@ of preference, and why each PoP before the chosen one was passed over. With --na
 	f.StringVar(&q.ECS, "ecs", "", "client subnet that the query carries, as `PREFIX` or address")
 	f.StringVar(&q.Name, "name", "", "also show the answer for this `QNAME`")
 	f.StringVar(&q.Type, "type", "A", "record `TYPE` of the answer")
+	f.StringVar(&file, "file", "", "map `FILE` to explain instead of the published map")
+	geo.register(cmd)
 	f.StringVar(&q.Zone, "zone", "", "`ORIGIN` of the zone to look the name up in (default: the longest published one)")
 	return cmd
 }

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"storenode": cmdStoreNode,
 			"scrub":     cmdScrub,
 			"makekey":   cmdMakeKey,
+			"mmdb":      cmdMMDB,
 		},
 	})
 }

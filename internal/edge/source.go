@@ -67,6 +67,7 @@ type Source struct {
 	mapsMu  sync.Mutex                                      // for writers; a new zone version takes it while zonesMu may be held
 	maps    atomic.Pointer[map[string]*Dataset[*steer.Map]] // copied on write: read by every steered query
 	pops    *Dataset[*steer.PoPs]
+	onPoPs  popsListeners
 	feedsMu sync.Mutex // taken while zonesMu may be held, like mapsMu
 	feeds   map[zone.Name]*feeds
 	listing listing
@@ -115,7 +116,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 			s.loadCachedHeartbeat()
 		}
 	}
-	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{changes: popsChanges})
+	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{changes: popsChanges, switched: s.popsSwitched})
 	s.wg.Go(func() {
 		s.openStore(storeurl.Options{
 			TLS:  secure,

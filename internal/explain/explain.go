@@ -22,6 +22,11 @@ type Question struct {
 	Type     uint16       // with Name
 }
 
+// Client is who asks.
+func (q *Question) Client() steer.Client {
+	return steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0}
+}
+
 // Data is what decides.
 type Data struct {
 	Map      *steer.Map     // nil while there is none: then Fallback decides
@@ -39,14 +44,15 @@ type Explanation struct {
 	Serial   uint32   `json:"serial"`
 	Resolver string   `json:"resolver"`
 	ECS      string   `json:"ecs,omitempty"`
-	Plane    string   `json:"plane"`  // resolver, ecs
-	Block    string   `json:"block"`  // the addresses that are decided alike
-	Row      string   `json:"row"`    // the longest prefix of the map around the client, "" where only the default list holds
-	Scope    int      `json:"scope"`  // of the ECS option in the reply
-	Reason   string   `json:"reason"` // which rule decided
-	PoPs     []string `json:"pops"`   // in order of preference
-	Chosen   string   `json:"chosen"` // "" when every PoP was passed over
-	Passed   []Passed `json:"passed"` // the PoPs before it, and why they weren't chosen
+	Plane    string   `json:"plane"`          // resolver, ecs
+	Block    string   `json:"block"`          // the addresses that are decided alike
+	Row      string   `json:"row"`            // the longest prefix of the map around the client, "" where only the default list holds
+	Rule     string   `json:"rule,omitempty"` // what in a map file made that row, where one is explained: "country=NL"
+	Scope    int      `json:"scope"`          // of the ECS option in the reply
+	Reason   string   `json:"reason"`         // which rule decided
+	PoPs     []string `json:"pops"`           // in order of preference
+	Chosen   string   `json:"chosen"`         // "" when every PoP was passed over
+	Passed   []Passed `json:"passed"`         // the PoPs before it, and why they weren't chosen
 	Answer   *Answer  `json:"answer,omitempty"`
 	Notes    []string `json:"notes"`
 }
@@ -75,7 +81,7 @@ func Explain(data Data, q Question) (*Explanation, error) {
 	d := steer.Decision{List: data.Fallback}
 	e := &Explanation{Map: q.Map, Resolver: q.Resolver.String(), Reason: NoMap, Passed: []Passed{}, Notes: []string{}}
 	if m := data.Map; m != nil {
-		d = m.Decide(steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0})
+		d = m.Decide(q.Client())
 		e.Serial, e.Block, e.Reason, e.Row = m.Serial(), d.Block.String(), d.Reason.String(), rowOf(m, &d, q)
 	}
 	e.Plane, e.Scope, e.PoPs = d.Plane.String(), int(d.Scope), d.List

@@ -23,6 +23,9 @@ func (e *Explanation) Lines() []string {
 	} else {
 		line("row", "none: the default list")
 	}
+	if e.Rule != "" {
+		line("rule", "%s", e.Rule)
+	}
 	line("pops", "%s", strings.Join(e.PoPs, ", "))
 	for _, p := range e.Passed {
 		line("passed", "%s: %s", p.PoP, p.Why)

@@ -9,6 +9,9 @@
 //	  192.0.2.53/32: [ams1]
 //	ecs:                           # by EDNS Client Subnet only
 //	  2001:db8::/32: [iad2]
+//	geo:                           # of all other networks, by MaxMind databases: see geo.go
+//	  databases: {city: GeoLite2-City.mmdb}
+//	  near: {count: 3}
 //
 // A PoP file maps names to what is known of each site:
 //
@@ -26,6 +29,7 @@ import (
 	"slices"
 
 	"github.com/popdns/popdns/internal/finding"
+	"github.com/popdns/popdns/internal/geoip"
 	"github.com/popdns/popdns/internal/steer"
 )
 
@@ -35,45 +39,83 @@ type Positions struct {
 	Line map[string]int // PoP name → line, from 1
 }
 
-// ReadMap reads a map file. file is its name for messages. The map has no name and serial 0. An error about the content is
-// a *finding.List.
-func ReadMap(r io.Reader, file string) (*steer.Map, error) {
-	m, _, err := ReadMapPositions(r, file)
-	return m, err
+// A File is a map file as read.
+type File struct {
+	Geo *geoip.Rules // of its geo section, nil without one
+	Positions
+
+	builder *steer.MapBuilder
 }
 
-// ReadMapPositions is ReadMap that also tells where PoPs are named, for CheckPoPs.
-func ReadMapPositions(r io.Reader, file string) (*steer.Map, Positions, error) {
+// Read reads a map file. file is its name for messages. An error about the content is a *finding.List.
+func Read(r io.Reader, file string) (*File, error) {
 	m := mapReader{
 		errs:    &finding.List{File: file},
 		builder: steer.NewMapBuilder(""),
 		pos:     Positions{File: file, Line: make(map[string]int)},
 	}
 	if err := readDocument(r, m.errs, m.top); err != nil {
-		return nil, Positions{}, err
+		return nil, err
 	}
-	built, err := m.builder.Build(0)
-	if err != nil {
-		m.errs.Add(0, "%w", err)
-		return nil, Positions{}, m.errs.Err()
-	}
-	return built, m.pos, nil
+	return &File{m.geo, m.pos, m.builder}, nil
 }
 
-// CheckPoPs returns an error that lists every PoP which m names and pops lacks, nil if there is none.
+// Map returns the map, with no name and serial 0. Where there is a geo section it needs the databases that the rules do, and the PoP table for
+// near; compiled is nil otherwise. It is called once.
+func (f *File) Map(dbs geoip.Databases, pops *steer.PoPs) (m *steer.Map, compiled *geoip.Compiled, err error) {
+	if f.Geo != nil {
+		if compiled, err = f.Geo.Compile(f.builder, dbs, pops); err != nil {
+			return nil, nil, err
+		}
+	}
+	if m, err = f.builder.Build(0); err != nil {
+		errs := &finding.List{File: f.File}
+		errs.Add(0, "%w", err)
+		return nil, nil, errs.Err()
+	}
+	return m, compiled, nil
+}
+
+// Covering returns the file's own row, not one of the geo section, that decides for an address in a plane; ok is false if there is none.
+func (f *File) Covering(p steer.Plane, a netip.Addr) (row netip.Prefix, ok bool) {
+	for bits := a.BitLen(); bits >= 0; bits-- {
+		if row, err := a.Prefix(bits); err == nil && f.builder.Has(p, row) {
+			return row, true
+		}
+	}
+	return row, false
+}
+
+// ReadMap is Read and Map for a file without a geo section.
+func ReadMap(r io.Reader, file string) (*steer.Map, error) {
+	f, err := Read(r, file)
+	if err != nil {
+		return nil, err
+	}
+	m, _, err := f.Map(geoip.Databases{}, nil)
+	return m, err
+}
+
+// CheckPoPs returns an error that lists every PoP which m, or a rule that no network fits, names and pops lacks, nil if there is none.
 func CheckPoPs(m *steer.Map, pops *steer.PoPs, pos Positions) error {
 	known := make([]string, 0, pops.Len())
 	for p := range pops.All() {
 		known = append(known, p.Name)
 	}
 	unknown := make(map[string]bool)
+	check := func(name string) {
+		if _, ok := pops.Get(name); !ok {
+			unknown[name] = true
+		}
+	}
 	for list := range m.Lists() {
 		for _, entry := range list {
 			name, _ := steer.SplitEntry(entry)
-			if _, ok := pops.Get(name); !ok {
-				unknown[name] = true
-			}
+			check(name)
 		}
+	}
+	for name := range pos.Line {
+		check(name)
 	}
 	errs := &finding.List{File: pos.File}
 	for _, name := range slices.Sorted(maps.Keys(unknown)) {
@@ -87,6 +129,7 @@ type mapReader struct {
 	errs    *finding.List
 	builder *steer.MapBuilder
 	pos     Positions
+	geo     *geoip.Rules
 	list    []string // reused
 }
 
@@ -108,6 +151,8 @@ func (m *mapReader) top(doc value) {
 		switch {
 		case isSection:
 			m.rows(key, planes, v)
+		case key == "geo":
+			m.readGeo(v)
 		case key == "default":
 			list, ok := m.pops("default", v)
 			if !ok {
@@ -117,11 +162,11 @@ func (m *mapReader) top(doc value) {
 				m.errs.Add(line, "%w", err)
 			}
 		default:
-			m.errs.Add(line, "unknown key %q%s", key, hint(key, []string{"default", "nets", "resolver", "ecs"}))
+			m.errs.Add(line, "unknown key %q%s", key, hint(key, []string{"default", "nets", "resolver", "ecs", "geo"}))
 		}
 	})
 	if err != nil {
-		m.errs.Add(doc.line(), "the file %w: write default, nets, resolver and ecs as keys", err)
+		m.errs.Add(doc.line(), "the file %w: write default, nets, resolver, ecs and geo as keys", err)
 		return
 	}
 	if _, ok := seen["default"]; !ok {

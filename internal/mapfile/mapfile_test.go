@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/popdns/popdns/internal/finding"
+	"github.com/popdns/popdns/internal/geoip"
 	"github.com/popdns/popdns/internal/steer"
 )
 
@@ -85,7 +86,7 @@ var faults = []struct {
 	want       []string
 }{
 	{"unknown key, near", "default: [a]\nnet:\n  44.0.0.0/8: [b]\n", []string{`m:2: unknown key "net" (did you mean nets?)`}},
-	{"unknown key, far", "default: [a]\nfoobar: 1\n", []string{`m:2: unknown key "foobar" (known: default, nets, resolver, ecs)`}},
+	{"unknown key, far", "default: [a]\nfoobar: 1\n", []string{`m:2: unknown key "foobar" (known: default, nets, resolver, ecs, geo)`}},
 	{"host bits", "default: [a]\nnets:\n  44.1.2.3/8: [b]\n", []string{"m:3: nets: prefix 44.1.2.3/8 has host bits set: write 44.0.0.0/8"}},
 	{"no length", "default: [a]\necs:\n  44.1.2.3: [b]\n", []string{`m:3: ecs: "44.1.2.3" has no length: write 44.1.2.3/32`}},
 	{"no prefix", "default: [a]\necs:\n  here: [b]\n", []string{`m:3: ecs: "here" is not a prefix: write`}},
@@ -203,7 +204,11 @@ func TestMapSurvivesWritingAndReading(t *testing.T) {
 }
 
 func TestCheckPoPsListsAllUnknownOnesWithTheirLines(t *testing.T) {
-	m, pos, err := ReadMapPositions(strings.NewReader("default: [ams1*2, iad2*1]\nnets:\n  44.0.0.0/8: [amss1*7, ams1]\n  45.0.0.0/8: [ams1, nowhere]\n"), "m")
+	f, err := Read(strings.NewReader("default: [ams1*2, iad2*1]\nnets:\n  44.0.0.0/8: [amss1*7, ams1]\n  45.0.0.0/8: [ams1, nowhere]\n"), "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := f.Map(geoip.Databases{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +217,7 @@ func TestCheckPoPsListsAllUnknownOnesWithTheirLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "m:3: pop amss1 is not in the pop table (did you mean ams1?)\nm:4: pop nowhere is not in the pop table (known: ams1, iad2)"
-	if err := CheckPoPs(m, pops, pos); err == nil || err.Error() != want {
+	if err := CheckPoPs(m, pops, f.Positions); err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 	if err := CheckPoPs(m, pops.With(steer.PoP{Name: "amss1"}).With(steer.PoP{Name: "nowhere"}), Positions{}); err != nil {
@@ -275,6 +280,8 @@ func BenchmarkReadMap100k(b *testing.B) {
 func FuzzReadMap(f *testing.F) {
 	f.Add([]byte(goodYAML))
 	f.Add([]byte(goodJSON))
+	f.Add([]byte(geoYAML))
+	f.Add([]byte(geoJSON))
 	for _, c := range faults {
 		f.Add([]byte(c.text))
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/ecs"
 	"github.com/popdns/popdns/internal/explain"
+	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/store"
 	"github.com/popdns/popdns/internal/zone"
 )
@@ -16,6 +17,7 @@ import (
 type ExplainQuestion struct {
 	explain.Question
 	Zone zone.Name // the zone to look Name up in; "" for the longest published one
+	File *MapFile  // explained instead of the published map, nil for that
 }
 
 // An ExplainText is an ExplainQuestion as the arguments of a command give it.
@@ -54,7 +56,7 @@ func (t ExplainText) Parse() (ExplainQuestion, error) {
 
 // Explain answers q from the datasets in the store as an edge would.
 func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*explain.Explanation, error) {
-	m, err := LoadMap(ctx, r, q.Map)
+	m, err := q.steering(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +64,7 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*explain.E
 	if err != nil {
 		return nil, err
 	}
-	data := explain.Data{Map: m.Value, PoPs: pops}
+	data := explain.Data{Map: m, PoPs: pops}
 	if q.Name != "" {
 		origin, err := zoneOf(ctx, r, q)
 		if err != nil {
@@ -74,7 +76,41 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*explain.E
 		}
 		data.Zone = z.Value
 	}
-	return explain.Explain(data, q.Question)
+	e, err := explain.Explain(data, q.Question)
+	if err == nil && q.File != nil {
+		e.Rule = q.File.rule(q)
+	}
+	return e, err
+}
+
+// steering is the map that is explained.
+func (q *ExplainQuestion) steering(ctx context.Context, r store.Reader) (*steer.Map, error) {
+	if q.File != nil {
+		return q.File.Map, nil
+	}
+	v, err := LoadMap(ctx, r, q.Map)
+	if err != nil {
+		return nil, err
+	}
+	return v.Value, nil
+}
+
+// rule says what in the file decides: a row, a rule of the geo section, or the default list.
+func (f *MapFile) rule(q ExplainQuestion) string {
+	d := f.Map.Decide(q.Client())
+	a := q.Resolver.Unmap()
+	if d.Plane == steer.ECS {
+		a = q.ECS.Masked().Addr()
+	}
+	if row, ok := f.file.Covering(d.Plane, a); ok {
+		return "row " + row.String()
+	}
+	if f.Geo != nil {
+		if rule := f.Geo.Rule(d.Plane, a); rule != "" {
+			return rule
+		}
+	}
+	return "default"
 }
 
 // zoneOf finds the published zone with the longest origin above the name.

@@ -1,11 +1,14 @@
 package publish
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/popdns/popdns/internal/geoip"
 	"github.com/popdns/popdns/internal/mapfile"
 	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/tinydns"
@@ -74,8 +77,33 @@ func ReadZone(src Source, format Format, origin zone.Name, pops *steer.PoPs, pro
 	return nil, g
 }
 
-// ReadMap reads a map file and gives the map its name. PoPs that the table, if not nil, does not have are refused as in ReadZone.
+// ReadMap is ReadMapFile for a caller that wants the map alone.
 func ReadMap(src Source, name string, pops *steer.PoPs) (*steer.Map, error) {
+	f, err := ReadMapFile(src, name, pops, GeoInput{PoPs: pops})
+	if err != nil {
+		return nil, err
+	}
+	return f.Map, nil
+}
+
+// A GeoInput is what a map file with a geo section needs beside.
+type GeoInput struct {
+	PoPs *steer.PoPs // where the PoPs are
+	City string      // path of a database in place of the one that the file names, "" to leave it
+	ASN  string      // likewise
+}
+
+// A MapFile is what a map file was read to.
+type MapFile struct {
+	Map *steer.Map
+	Geo *geoip.Compiled // of its geo section, nil without one
+
+	file *mapfile.File
+}
+
+// ReadMapFile reads a map file and gives the map its name. PoPs that the table, if not nil, does not have are refused as in ReadZone. A geo section
+// is compiled from the databases that it names, relative to the file, or geo does.
+func ReadMapFile(src Source, name string, pops *steer.PoPs, geo GeoInput) (*MapFile, error) {
 	if err := steer.CheckMapName(name); err != nil {
 		return nil, err
 	}
@@ -84,16 +112,45 @@ func ReadMap(src Source, name string, pops *steer.PoPs) (*steer.Map, error) {
 		return nil, err
 	}
 	defer r.Close()
-	m, lines, err := mapfile.ReadMapPositions(r, src.Name)
+	f, err := mapfile.Read(r, src.Name)
+	if err != nil {
+		return nil, err
+	}
+	dbs, err := geo.open(f, src.Name)
+	if err != nil {
+		return nil, err
+	}
+	m, compiled, err := f.Map(dbs, geo.PoPs)
 	if err != nil {
 		return nil, err
 	}
 	if pops != nil {
-		if err := mapfile.CheckPoPs(m, pops, lines); err != nil {
+		if err := mapfile.CheckPoPs(m, pops, f.Positions); err != nil {
 			return nil, &GuardError{What: "map " + name, Findings: []string{unknownPoPsMap}, Lines: strings.TrimRight(err.Error(), "\n")}
 		}
 	}
-	return m.WithName(name), nil
+	return &MapFile{Map: m.WithName(name), Geo: compiled, file: f}, nil
+}
+
+// open reads the databases that the file's rules need.
+func (g GeoInput) open(f *mapfile.File, file string) (dbs geoip.Databases, err error) {
+	open := func(needed bool, path, instead string, to **geoip.Database) {
+		if path != "" && !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(file), path)
+		}
+		if path = cmp.Or(instead, path); needed && path != "" && err == nil {
+			*to, err = geoip.Open(path)
+		}
+	}
+	if f.Geo == nil {
+		if g.City+g.ASN != "" {
+			return dbs, fmt.Errorf("%s has no geo section for a database to be of use: leave the database out, or add one", file)
+		}
+		return dbs, nil
+	}
+	open(f.Geo.NeedsCity(), f.Geo.CityFile, g.City, &dbs.City)
+	open(f.Geo.NeedsASN(), f.Geo.ASNFile, g.ASN, &dbs.ASN)
+	return dbs, err
 }
 
 // ReadPoPs reads a PoP file. Where it says nothing of a PoP's state or drain they are those of cur, the present table, which may be nil.

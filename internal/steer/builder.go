@@ -16,6 +16,7 @@ type MapBuilder struct {
 	initial ListID // Fallback until Default is called
 	lists   interner
 	rows    [planes][families]map[key]ListID
+	layers  []*Layer // each beneath those before it
 	n       int
 }
 
@@ -98,7 +99,15 @@ func (b *MapBuilder) Build(serial uint32) (*Map, error) {
 	for p := range planes {
 		for f := range families {
 			rows[p][f] = sortedRows(b.rows[p][f])
+			for _, l := range b.layers {
+				if l.on[p] {
+					rows[p][f] = beneath(rows[p][f], l.rows[f])
+				}
+			}
 		}
+	}
+	if n := rows[Resolver].len() + rows[ECS].len(); n > MaxRows {
+		return nil, fmt.Errorf("map of %d rows: %w, at most %d", n, ErrTooLarge, MaxRows)
 	}
 	m := newMap(b.name, serial, slices.Clone(b.lists.lists), b.initial, rows)
 	m.sum = m.computeSum()

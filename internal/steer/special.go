@@ -42,6 +42,11 @@ func specialOf(p netip.Prefix) int {
 	return -1
 }
 
+// IsSpecial tells whether a lies in a special-purpose block.
+func IsSpecial(a netip.Addr) bool {
+	return a.IsValid() && specialOf(netip.PrefixFrom(a, a.BitLen())) >= 0
+}
+
 // containsMapped is Prefix.Contains for an address of the prefix's family, v4-mapped ones included: Contains itself never
 // matches those.
 func containsMapped(s netip.Prefix, a netip.Addr) bool {

@@ -121,9 +121,7 @@ func (p *PopMap) explain(k *picker, subject string) (*explain.Explanation, error
 			note = "no zone here holds " + subject
 		}
 	}
-	if v := p.source.Map(q.Map); v != nil {
-		data.Map = v.Value
-	}
+	data.Map = p.steering(q.Map)
 	x, err := explain.Explain(data, q)
 	if err != nil {
 		return nil, err

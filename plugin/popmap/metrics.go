@@ -41,6 +41,20 @@ var (
 		Name:      "ecs_formerrs_total",
 		Help:      "Counter of queries refused with FORMERR for a malformed EDNS Client Subnet option.",
 	}, []string{"server"})
+
+	geoipTimestamp = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "geoip_database_timestamp_seconds",
+		Help:      "When the GeoIP database that was compiled last was built by its maker, in seconds since 1970.",
+	}, []string{"file"})
+
+	geoipFailures = promauto.NewCounter(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "geoip_failures_total",
+		Help:      "Counter of GeoIP databases that could not be compiled; the map compiled before stays in use.",
+	})
 )
 
 // tallies are one server's metrics, looked up once: WithLabelValues on every query costs more than the lookup in the map.

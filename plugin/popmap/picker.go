@@ -43,8 +43,8 @@ func (k *picker) decide(name string) {
 	if k.decided && k.mapName == name {
 		return
 	}
-	if v := k.popmap.source.Map(name); v != nil {
-		k.decision = v.Value.Decide(k.client)
+	if m := k.popmap.steering(name); m != nil {
+		k.decision = m.Decide(k.client)
 		k.reason = k.decision.Reason.String()
 	} else {
 		k.decision = steer.Decision{List: k.popmap.fallback}
@@ -52,6 +52,17 @@ func (k *picker) decide(name string) {
 	}
 	k.mapName, k.decided = name, true
 	k.scope = max(k.scope, k.decision.Scope)
+}
+
+// steering is the map of a name: the one that is called so in the store, or else the block's own.
+func (p *PopMap) steering(name string) *steer.Map {
+	if v := p.source.Map(name); v != nil {
+		return v.Value
+	}
+	if p.geo != nil {
+		return p.geo.current.Load()
+	}
+	return nil
 }
 
 // pop names what was picked: a PoP, "default" for the default variant, or "none".

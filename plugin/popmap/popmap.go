@@ -32,6 +32,7 @@ type PopMap struct {
 	zones    []string // absolute, lower case
 	mapName  string   // for names that name none themselves; "" for none
 	fallback []string // PoP order where no map has data
+	geo      *geoMap  // what steers where no map of the store does, nil without
 
 	explainer *explainer // nil if nothing is to be explained
 

@@ -45,6 +45,18 @@ func setup(c *caddy.Controller) error {
 		if p.mapName != "" {
 			src.FollowMap(p.mapName)
 		}
+		if p.geo == nil {
+			return nil
+		}
+		if err := p.geo.start(src); err != nil {
+			return plugin.Error(pluginName, fmt.Errorf("%s: %w", where, err))
+		}
+		return nil
+	})
+	c.OnShutdown(func() error {
+		if p.geo != nil {
+			p.geo.stop()
+		}
 		return nil
 	})
 	return nil
@@ -82,6 +94,13 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 					return nil, c.Errf("default: %v", err)
 				}
 				p.fallback = args
+			case "geoip", "near":
+				if p.geo == nil {
+					p.geo = newGeoMap()
+				}
+				if err := p.geo.parse(property, args, dnsserver.GetConfig(c).Root); err != nil {
+					return nil, c.Err(err.Error())
+				}
 			case "explain":
 				e, err := parseExplain(args, p.zones)
 				if err != nil {
@@ -89,9 +108,15 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 				}
 				p.explainer = e
 			default:
-				return nil, c.Errf("unknown property %q: popmap knows map, default and explain", property)
+				return nil, c.Errf("unknown property %q: popmap knows map, default, explain, geoip and near", property)
 			}
 		}
+	}
+	if p.geo != nil && len(p.geo.files) == 0 {
+		return nil, c.Errf("near is of use with geoip only: add geoip and a database")
+	}
+	if p.geo != nil {
+		p.geo.fallback = p.fallback
 	}
 	return p, nil
 }

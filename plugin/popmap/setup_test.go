@@ -27,6 +27,10 @@ func TestParse(t *testing.T) {
 		{"bad map name", "popmap {\nmap ../zones\n}", "map:", nil, "", nil},
 		{"default without PoPs", "popmap {\ndefault\n}", "default takes the names", nil, "", nil},
 		{"a PoP twice", "popmap {\ndefault ams1 ams1\n}", "default:", nil, "", nil},
+		{"near without geoip", "popmap {\nnear 3\n}", "near is of use with geoip only", nil, "", nil},
+		{"geoip without a file", "popmap {\ngeoip\n}", "geoip FILE...", nil, "", nil},
+		{"near of no PoP", "popmap {\ngeoip a\nnear 0\n}", `"0" is no number of PoPs`, nil, "", nil},
+		{"bias beyond", "popmap {\ngeoip a\nnear 3 ams1=100\n}", `bias "ams1=100": write POP=PERCENT`, nil, "", nil},
 		{"popmap twice", "popmap\npopmap", "plugin", nil, "", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
