@@ -14,7 +14,9 @@ const PoPsPath = "pops"
 const (
 	zonesDir = "zones"
 	mapsDir  = "maps"
-	rootKey  = "@"
+	// canariesDir is beside maps, not inside, because a canary is no map of the catalog.
+	canariesDir = "canaries"
+	rootKey     = "@"
 )
 
 // ZonePath returns the path of a zone's dataset: "zones/" and the zone's name in lower case, without the trailing dot, the
@@ -25,12 +27,17 @@ func ZonePath(origin string) string {
 }
 
 // MapPath returns the path of a map's dataset. Bytes are written as in ZonePath, the case stays.
-func MapPath(name string) string {
+func MapPath(name string) string { return store.Join(mapsDir, mapKey(name)) }
+
+// CanaryPath returns the path of the dataset that holds a version of the map which is staged beside it.
+func CanaryPath(name string) string { return store.Join(canariesDir, mapKey(name)) }
+
+func mapKey(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
 		appendKeyByte(&b, name[i])
 	}
-	return store.Join(mapsDir, b.String())
+	return b.String()
 }
 
 func zoneKey(origin string) string {

@@ -44,8 +44,8 @@ func (k *picker) decide(name string) {
 	}
 	d := steer.Decision{List: k.popmap.fallback}
 	k.reason = "no-map"
-	if v := k.popmap.source.Map(name); v != nil {
-		d = v.Value.Decide(k.client)
+	if v, canary := k.popmap.source.Map(name); v != nil {
+		d = canary.Decide(v.Value, k.popmap.edge, k.client)
 		k.reason = d.Reason.String()
 	}
 	k.mapName, k.decision, k.decided = name, d, true
@@ -71,4 +71,7 @@ func (k *picker) count(ctx context.Context) {
 		pop = "default"
 	}
 	choices.WithLabelValues(metrics.WithServer(ctx), pop, k.reason).Inc()
+	if k.decision.Canary {
+		canaryChoices.WithLabelValues(metrics.WithServer(ctx)).Inc()
+	}
 }

@@ -30,6 +30,7 @@ type PopMap struct {
 	zones    []string // absolute, lower case
 	mapName  string   // for names that name none themselves; "" for none
 	fallback []string // PoP order where no map has data
+	edge     string   // this server's name, for canaries that go by edge
 
 	source  *edge.Source // set at start, before the first query
 	rewrite bool         // the rewrite plugin stands above us; set at start

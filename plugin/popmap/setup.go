@@ -2,6 +2,8 @@ package popmap
 
 import (
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/popdns/popdns/internal/edge"
 	"github.com/popdns/popdns/internal/steer"
@@ -75,10 +77,31 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 					return nil, c.Errf("default: %v", err)
 				}
 				p.fallback = args
+			case "edge":
+				if len(args) != 1 {
+					return nil, c.Errf("edge takes exactly one name")
+				}
+				if err := steer.CheckEdgeName(args[0]); err != nil {
+					return nil, c.Errf("edge: %v", err)
+				}
+				p.edge = args[0]
 			default:
-				return nil, c.Errf("unknown property %q: popmap knows map and default", property)
+				return nil, c.Errf("unknown property %q: popmap knows map, default and edge", property)
 			}
+		}
+		if p.edge == "" {
+			p.edge = hostName()
 		}
 	}
 	return p, nil
+}
+
+// hostName is the machine's, "" if it has none that an edge could have: such a server is in no canary by name.
+func hostName() string {
+	name, err := os.Hostname()
+	name = strings.ToLower(name)
+	if err != nil || steer.CheckEdgeName(name) != nil {
+		return ""
+	}
+	return name
 }

@@ -27,6 +27,9 @@ func TestParse(t *testing.T) {
 		{"bad map name", "popmap {\nmap ../zones\n}", "map:", nil, "", nil},
 		{"default without PoPs", "popmap {\ndefault\n}", "default takes the names", nil, "", nil},
 		{"a PoP twice", "popmap {\ndefault ams1 ams1\n}", "default:", nil, "", nil},
+		{"edge", "popmap {\nedge ams1-a.example.net\n}", "", []string{"example.org."}, "", nil},
+		{"edge without a name", "popmap {\nedge\n}", "edge takes exactly one name", nil, "", nil},
+		{"bad edge name", "popmap {\nedge AMS1\n}", "edge:", nil, "", nil},
 		{"popmap twice", "popmap\npopmap", "plugin", nil, "", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -21,7 +21,7 @@ var (
 		Namespace: plugin.Namespace,
 		Subsystem: pluginName,
 		Name:      "serial",
-		Help:      "Serial of the version being served, by dataset (zones/…, maps/…, pops).",
+		Help:      "Serial of the version being served, by dataset (zones/…, maps/…, canaries/…, pops).",
 	}, []string{"dataset"})
 
 	items = promauto.NewGaugeVec(prometheus.GaugeOpts{
