@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/publish"
+	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/store"
 )
 
@@ -17,8 +19,11 @@ func (a *app) mapCmd() *cobra.Command {
 (the ecs plane) where the query has one, otherwise by the resolver's address (the resolver plane).`,
 		`  popctl map plan edge edge.yaml
   popctl map publish edge edge.yaml
+  popctl map publish edge edge.yaml --canary 5%   # for 5 % of the clients at first, then
+  popctl map promote edge                         # for all of them
   popctl map explain edge 203.0.113.7 --ecs 198.51.100.0/24 --name www.example.org`,
-		a.mapPublishCmd(), a.mapPlanCmd(), a.mapShowCmd(), a.mapExplainCmd(), a.mapListCmd())
+		a.mapPublishCmd(), a.mapPlanCmd(), a.mapShowCmd(), a.mapExplainCmd(), a.mapListCmd(),
+		a.mapCanaryCmd(), a.mapPromoteCmd(), a.mapRollbackCmd(), a.mapHistoryCmd())
 }
 
 const mapFileHelp = `FILE is YAML or JSON, or "-" for standard input:
@@ -30,6 +35,7 @@ const mapFileHelp = `FILE is YAML or JSON, or "-" for standard input:
 
 func (a *app) mapPublishCmd() *cobra.Command {
 	var w writeFlags
+	var canary canaryFlags
 	cmd := &cobra.Command{
 		Use:   "publish NAME FILE",
 		Short: "Make a map what a file says",
@@ -38,10 +44,21 @@ func (a *app) mapPublishCmd() *cobra.Command {
 ` + mapFileHelp + `
 
 Refused unless --force is given (exit status 3): PoPs that the PoP table, if there is one, does not have;
-and for maps of 10 rows or more a change that deletes most of them.`,
-		Example: `  popctl map publish edge edge.yaml -m "latencies of week 47"`,
-		Args:    wants("NAME", "FILE"),
+and for maps of 10 rows or more a change that deletes most of them.
+
+With --canary or --canary-edges the map is not published but staged beside the published one, for a share
+of the client blocks, for whoever asks certain edges (see "edge" of popmap), or both. There is one staged
+version of a map: staging replaces the one before. It ends with "map promote" or "map rollback"; until then
+publishing without these flags is refused, and with --force leaves what is staged as it is.`,
+		Example: `  popctl map publish edge edge.yaml -m "latencies of week 47"
+  popctl map publish edge edge.yaml --canary 5%
+  popctl map publish edge edge.yaml --canary-edges 'lab1,ams1-*'`,
+		Args: wants("NAME", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			rule, staged, err := canary.rule()
+			if err != nil {
+				return err
+			}
 			src, _, err := a.source(args[1])
 			if err != nil {
 				return err
@@ -60,18 +77,21 @@ and for maps of 10 rows or more a change that deletes most of them.`,
 				if err != nil {
 					return err
 				}
+				if staged {
+					defer bar.clear()
+					return a.stage(ctx, p, next, rule)
+				}
 				r, err := p.PublishMap(ctx, next)
 				bar.clear()
 				if err != nil {
 					return err
 				}
-				a.warnAll(r.Plan.Warnings)
-				line := commitLine("map "+args[0], r.Plan.Counts(), r.Receipt)
-				return a.printReceipt(r.Receipt, r.Plan.Added, r.Plan.Deleted, r.Plan.Changed, line)
+				return a.mapReceipt(args[0], r, "")
 			})
 		},
 	}
 	w.register(cmd)
+	canary.register(cmd.Flags())
 	return cmd
 }
 
@@ -111,33 +131,64 @@ conflict, 1 error.`,
 }
 
 func (a *app) mapShowCmd() *cobra.Command {
-	return &cobra.Command{
+	canary := false
+	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Print a map",
-		Long:  `Print the map NAME as a map file, which "map publish" reads back to the same map.`,
+		Long: `Print the map NAME as a map file, which "map publish" reads back to the same map; with --canary its staged
+version. A comment at its head says what is staged.`,
 		Example: `  popctl map show edge > edge.yaml
   popctl map show edge -o json | jq .rows`,
 		Args: wants("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+				staged, err := publish.LoadCanary(ctx, s, args[0])
+				if err != nil {
+					return err
+				}
+				if canary {
+					return a.showCanary(args[0], staged)
+				}
 				v, err := publish.LoadMap(ctx, s, args[0])
 				if err != nil {
 					return err
 				}
+				view := publish.ViewMap(v)
+				if staged != nil {
+					view.Canary = publish.ViewStaged(staged)
+				}
 				if a.output == "json" {
-					return a.printJSON(publish.ViewMap(v))
+					return a.printJSON(view)
+				}
+				if staged != nil {
+					fmt.Fprintf(a.stdout, "# staged beside it: %s, by %s; see it with --canary\n", view.Canary, oneLine(view.Canary.By))
 				}
 				return publish.WriteMap(a.stdout, v.Value)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&canary, "canary", false, "show the staged version")
+	return cmd
+}
+
+// showCanary prints a staged version.
+func (a *app) showCanary(name string, staged *dataset.Version[*steer.Canary]) error {
+	if staged == nil {
+		return fmt.Errorf("map %s: %w", name, publish.ErrNotStaged)
+	}
+	if a.output == "json" {
+		return a.printJSON(publish.ViewCanary(staged))
+	}
+	view := publish.ViewStaged(staged)
+	fmt.Fprintf(a.stdout, "# staged: %s, by %s\n", view, oneLine(view.By))
+	return publish.WriteMap(a.stdout, staged.Value.Map())
 }
 
 func (a *app) mapListCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the maps",
-		Long:    "List all maps with their serial, size, and when and by whom they were published last.",
+		Long:    "List all maps with their serial, size, when and by whom they were published last, and what is staged.",
 		Example: "  popctl map list",
 		Args:    wants(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -146,7 +197,15 @@ func (a *app) mapListCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.printTable(list, listHeader("MAP"), listRows(list))
+				rows := listRows(list)
+				for i, l := range list {
+					staged := ""
+					if l.Canary != nil {
+						staged = l.Canary.String()
+					}
+					rows[i] = append(rows[i], staged)
+				}
+				return a.printTable(list, append(listHeader("MAP"), "STAGED"), rows)
 			})
 		},
 	}
@@ -182,6 +241,7 @@ preference, and why each PoP before the chosen one was passed over. With --name 
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.ECS, "ecs", "", "client subnet that the query carries, as `PREFIX` or address")
+	f.StringVar(&q.Edge, "edge", "", "`name` of the edge that is asked, which matters to a version staged for edges")
 	f.StringVar(&q.Name, "name", "", "also show the answer for this `QNAME`")
 	f.StringVar(&q.Type, "type", "A", "record `TYPE` of the answer")
 	f.StringVar(&q.Zone, "zone", "", "`ORIGIN` of the zone to look the name up in (default: the longest published one)")
@@ -196,6 +256,9 @@ func explanation(e *publish.Explanation) string {
 	line("resolver", "%s", e.Resolver)
 	if e.ECS != "" {
 		line("ecs", "%s", e.ECS)
+	}
+	if e.Canary != nil {
+		line("canary", "%s", e.Canary)
 	}
 	line("decided", "by the %s plane (%s), for all of %s, reply scope %d", e.Plane, e.Reason, e.Block, e.Scope)
 	line("pops", "%s", strings.Join(e.PoPs, ", "))

@@ -23,6 +23,7 @@ type ExplainQuestion struct {
 	Name     zone.Name    // the name asked for; "" explains the map alone
 	Type     uint16       // with Name
 	Zone     zone.Name    // the zone to look Name up in; "" for the longest published one
+	Edge     string       // the edge that is asked, for a canary that goes by edges
 }
 
 // An ExplainText is an ExplainQuestion as the arguments of a command give it.
@@ -30,11 +31,12 @@ type ExplainText struct {
 	Map, Address     string
 	ECS              string // prefix or address; "" for none
 	Name, Type, Zone string // Name and Zone may be ""
+	Edge             string // may be ""
 }
 
 // Parse reads t.
 func (t ExplainText) Parse() (ExplainQuestion, error) {
-	q := ExplainQuestion{Map: t.Map}
+	q := ExplainQuestion{Map: t.Map, Edge: t.Edge}
 	var err error
 	if q.Resolver, err = netip.ParseAddr(t.Address); err != nil || q.Resolver.Zone() != "" {
 		return q, fmt.Errorf("address %q is not an IP address, like 192.0.2.1 (a client subnet goes to --ecs)", t.Address)
@@ -73,19 +75,20 @@ func parseSubnet(s string) (netip.Prefix, error) {
 
 // An Explanation says where a client is sent, and why.
 type Explanation struct {
-	Map      string   `json:"map"`
-	Serial   uint32   `json:"serial"`
-	Resolver string   `json:"resolver"`
-	ECS      string   `json:"ecs,omitempty"`
-	Plane    string   `json:"plane"`  // resolver, ecs
-	Block    string   `json:"block"`  // the addresses that are decided alike
-	Scope    int      `json:"scope"`  // of the ECS option in the reply
-	Reason   string   `json:"reason"` // which rule decided
-	PoPs     []string `json:"pops"`   // in order of preference
-	Chosen   string   `json:"chosen"` // "" when every PoP was passed over
-	Passed   []Passed `json:"passed"` // the PoPs before it, and why they weren't chosen
-	Answer   *Answer  `json:"answer,omitempty"`
-	Notes    []string `json:"notes"`
+	Map      string           `json:"map"`
+	Serial   uint32           `json:"serial"`
+	Resolver string           `json:"resolver"`
+	ECS      string           `json:"ecs,omitempty"`
+	Plane    string           `json:"plane"`  // resolver, ecs
+	Block    string           `json:"block"`  // the addresses that are decided alike
+	Scope    int              `json:"scope"`  // of the ECS option in the reply
+	Reason   string           `json:"reason"` // which rule decided
+	PoPs     []string         `json:"pops"`   // in order of preference
+	Chosen   string           `json:"chosen"` // "" when every PoP was passed over
+	Passed   []Passed         `json:"passed"` // the PoPs before it, and why they weren't chosen
+	Answer   *Answer          `json:"answer,omitempty"`
+	Canary   *CanaryExplained `json:"canary,omitempty"`
+	Notes    []string         `json:"notes"`
 }
 
 // Passed is a PoP that was passed over.
@@ -117,11 +120,19 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*Explanati
 	if err != nil {
 		return nil, err
 	}
-	d := m.Value.Decide(steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0})
+	staged, err := LoadCanary(ctx, r, q.Map)
+	if err != nil {
+		return nil, err
+	}
+	client := steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0}
+	d := valueOf(staged).Decide(m.Value, q.Edge, client)
 	e := &Explanation{
 		Map: q.Map, Serial: m.Value.Serial(), Resolver: q.Resolver.String(),
 		Plane: d.Plane.String(), Block: d.Block.String(), Scope: int(d.Scope), Reason: d.Reason.String(),
 		PoPs: d.List, Passed: []Passed{}, Notes: []string{},
+	}
+	if staged != nil {
+		e.Canary = explainCanary(staged, m.Value, client, d)
 	}
 	if q.ECS.IsValid() {
 		e.ECS = q.ECS.String()

@@ -91,15 +91,25 @@ type MapReceipt struct {
 	Plan *MapPlan
 }
 
-// PublishMap makes next the content of the map of its name.
+// PublishMap makes next the content of the map of its name. Refused is that while a version is staged.
 func (p *Publisher) PublishMap(ctx context.Context, next *steer.Map) (*MapReceipt, error) {
+	staged, err := LoadCanary(ctx, p.s, next.Name())
+	if err != nil {
+		return nil, err
+	}
+	return p.commitMap(ctx, next, p.commit(), staged)
+}
+
+// commitMap commits next unless a guard refuses it or nothing changes. staged is what must not be left beside it, nil for nothing.
+func (p *Publisher) commitMap(ctx context.Context, next *steer.Map, c dataset.Commit, staged *dataset.Version[*steer.Canary]) (*MapReceipt, error) {
 	pops, err := LoadPoPs(ctx, p.s)
 	if err != nil {
 		return nil, err
 	}
 	var plan *MapPlan
-	receipt, err := p.mapWriter(next.Name()).Commit(ctx, p.commit(), func(v *dataset.Version[*steer.Map]) (*steer.Map, error) {
+	receipt, err := p.mapWriter(next.Name()).Commit(ctx, c, func(v *dataset.Version[*steer.Map]) (*steer.Map, error) {
 		plan = planMap(valueOf(v), next, pops)
+		plan.besides(staged)
 		if plan.Empty() {
 			return v.Value, nil
 		}
@@ -124,7 +134,12 @@ func (p *Publisher) PlanMap(ctx context.Context, next *steer.Map) (*MapPlan, err
 	if err != nil {
 		return nil, err
 	}
+	staged, err := LoadCanary(ctx, p.s, next.Name())
+	if err != nil {
+		return nil, err
+	}
 	plan := planMap(valueOf(cur), next, pops)
+	plan.besides(staged)
 	return plan, writable(ctx, p.s, MapRef(next.Name()).Path)
 }
 
