@@ -40,7 +40,7 @@ test: deps ## all tests, against a real ZooKeeper too (POPDNS_SKIP_ZK=1 leaves t
 	$(GO) test -count=1 -short -timeout 5m ./test/chaos
 
 .PHONY: chaos
-chaos: deps ## every fault of servers, network, data and disk, under load, on ensembles of three (8 min)
+chaos: deps ## every fault of servers, network, data and disk, under load, on ensembles of three (13 min)
 	$(GO) test -count=1 -timeout 25m -v ./test/chaos
 
 .PHONY: race
@@ -58,9 +58,10 @@ bench: ## benchmarks; servers are compared with the stock file plugin in the sam
 	$(GO) test -run '^$$' -bench . -benchtime 5x ./test/...
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (30s), and a million questions to NSD, Knot and us
+fuzz: ## every fuzz target for FUZZTIME (30s), and millions of questions to us, file, NSD and Knot
 	@build/fuzz.sh $(FUZZTIME)
-	@# About 40,000 questions and 10 s a round; a failing round is named by its seed, which -conformance-seed repeats.
+	@# A round puts about 100,000 questions to file and 40,000 to NSD and Knot; a failing one is named by its seed,
+	@# which -conformance-seed repeats.
 	$(GO) test -count=1 -timeout 1h -v -run RandomZones ./test -args -conformance-rounds=25
 
 .PHONY: clean

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests start is installed: real ZooKeeper, NSD, Knot,
-# BIND, tinydns, ldns-signzone, dig.
+# BIND, tinydns, gdnsd, Unbound, ldns-signzone, dig.
 # As root on Debian it installs them; otherwise it says what to install.
 set -euo pipefail
 
@@ -12,6 +12,9 @@ command -v java >/dev/null || missing+=(default-jre-headless)
 command -v nsd >/dev/null || [[ -x /usr/sbin/nsd ]] || missing+=(nsd)
 command -v named >/dev/null || [[ -x /usr/sbin/named ]] || missing+=(bind9)
 command -v knotd >/dev/null || [[ -x /usr/sbin/knotd ]] || missing+=(knot)
+compgen -G '/usr/lib/*/knot/modules-*/geoip.so' >/dev/null || missing+=(knot-module-geoip)
+command -v unbound >/dev/null || [[ -x /usr/sbin/unbound ]] || missing+=(unbound)
+command -v gdnsd >/dev/null || [[ -x /usr/sbin/gdnsd ]] || missing+=(gdnsd)
 command -v ldns-signzone >/dev/null || missing+=(ldnsutils)
 command -v dig >/dev/null || missing+=(dnsutils)
 command -v tinydns-data >/dev/null || missing+=(tinydns)

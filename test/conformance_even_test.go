@@ -37,13 +37,26 @@ func evenCase(_, want *dns.Msg) bool {
 	return changed
 }
 
-// evenANY leaves the rcode and the flags to compare: which RRset it is differs.
+// evenANY puts the one RRset that we chose in the place of the one that the peer chose,
+// if both are of one owner. That ours is as if asked for is what checkEnd checks.
 func evenANY(got, want *dns.Msg) bool {
 	if got.Question[0].Qtype != dns.TypeANY || len(got.Answer) == 0 || len(want.Answer) == 0 {
 		return false
 	}
+	ours, theirs := lastSet(got), lastSet(want)
+	if ours == nil || theirs == nil || !strings.EqualFold(ours.Name, theirs.Name) || ours.Rrtype == theirs.Rrtype {
+		return false
+	}
 	same := got.Copy()
-	want.Answer, want.Ns, want.Extra = same.Answer, same.Ns, same.Extra
+	of := func(set dns.RR_Header) func(dns.RR) bool {
+		return func(rr dns.RR) bool {
+			return covered(rr) == set.Rrtype && strings.EqualFold(rr.Header().Name, set.Name)
+		}
+	}
+	notOurs := func(rr dns.RR) bool { return !of(*ours)(rr) }
+	drop(&want.Answer, of(*theirs))
+	drop(&same.Answer, notOurs)
+	want.Answer, want.Extra = append(want.Answer, same.Answer...), same.Extra
 	return true
 }
 
@@ -178,22 +191,14 @@ func evenGlue(got, want *dns.Msg) bool {
 	return drop(&want.Extra, func(rr dns.RR) bool { return notOurs(rr) })
 }
 
-// evenChain concerns chains that one of the two did not follow to the end. The
-// shorter answer must be part of the longer.
+// evenChain concerns chains that one of the two did not follow to the end, with a
+// reason to stop there. What it has of it must be the other's too.
 func evenChain(got, want *dns.Msg) bool {
-	long, short := got, want
-	if len(want.Answer) > len(got.Answer) {
-		long, short = want, got
-	}
-	lines := canonical(long.Answer)
-	endless := len(slices.Compact(slices.Clone(lines))) < len(lines)
-	links := 0
-	for _, rr := range long.Answer {
-		if rr.Header().Rrtype == dns.TypeCNAME {
-			links++
-		}
-	}
-	if !endless && links <= 5 && !passedTwice(long.Answer) || slices.ContainsFunc(short.Answer, missing(long.Answer)) {
+	ours, theirs := len(got.Answer) > len(want.Answer), len(want.Answer) > len(got.Answer) // who went further
+	switch {
+	case ours && want.Rcode == dns.RcodeSuccess && (links(want) >= 5 || passedTwice(got.Answer)) && !slices.ContainsFunc(want.Answer, missing(got.Answer)):
+	case theirs && got.Rcode == dns.RcodeSuccess && (links(got) >= maxLinks || comesRound(got)) && !slices.ContainsFunc(got.Answer, missing(want.Answer)):
+	default:
 		return false
 	}
 	*want = *got.Copy()
@@ -237,21 +242,18 @@ func isBelow(name string, dname *dns.DNAME) bool {
 	return !strings.EqualFold(name, dname.Hdr.Name) && dns.IsSubDomain(strings.ToLower(dname.Hdr.Name), strings.ToLower(name))
 }
 
-// evenOverflow computes the length anew.
+// evenOverflow computes the length anew, unless what it needs was left out for room.
 func evenOverflow(got, want *dns.Msg) bool {
 	if got.Rcode != dns.RcodeYXDomain || unequal(got, want) == "" {
 		return false
 	}
-	name, size := got.Question[0].Name, 0
+	last, size := lastName(got), 0
 	for _, rr := range got.Answer {
-		switch rr := rr.(type) {
-		case *dns.CNAME:
-			name = rr.Target
-		case *dns.DNAME:
-			size = wireLen(name) - wireLen(rr.Hdr.Name) + wireLen(rr.Target)
+		if dname, ok := rr.(*dns.DNAME); ok && isBelow(last, dname) {
+			size = wireLen(last) - wireLen(dname.Hdr.Name) + wireLen(dname.Target)
 		}
 	}
-	if size <= 255 {
+	if size <= 255 && !got.Truncated {
 		return false
 	}
 	*want = *got.Copy()

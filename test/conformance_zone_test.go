@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -171,7 +172,7 @@ func makeConformanceZone(t *testing.T, rnd *rand.Rand, keys keyFiles, origin str
 	t.Helper()
 	z := &conformanceZone{rnd: rnd, origin: origin, signed: signed, taken: map[zone.Name]bool{}, key: keys.key(origin)}
 	z.claim(origin)
-	z.add(origin, "SOA", "ns.%s hostmaster.%s 7 3600 900 86400 %d", origin, origin, 60+rnd.IntN(400))
+	z.add(origin, "SOA", "ns.%s hostmaster.%s 7 3600 900 86400 %d", origin, origin, 60+rnd.IntN(120))
 	z.add(origin, "NS", "%s", z.target())
 	z.add(origin, "NS", "ns.invalid.")
 	if rnd.IntN(12) == 0 {
@@ -247,10 +248,10 @@ func (z *conformanceZone) sign(t *testing.T, keys keyFiles) {
 // belowHash is the label of the names that are asked for below NSEC3 owners.
 const belowHash = "below-a-hash"
 
-// text is the zone's file without its signatures.
-func (z *conformanceZone) text(t *testing.T) string {
+// unsignedText is a zone's file without its signatures.
+func unsignedText(t *testing.T, path string) string {
 	t.Helper()
-	text, err := os.ReadFile(z.path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,13 +271,25 @@ type conformanceQuestion struct {
 }
 
 var conformanceTypes = []uint16{
-	dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeMX, dns.TypeSRV, dns.TypeHTTPS, dns.TypeTXT, dns.TypeDS,
+	dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeMX, dns.TypeSRV, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeTXT, dns.TypeDS,
 	dns.TypeSOA, dns.TypeNSEC, dns.TypeNSEC3PARAM, dns.TypeNSEC3, dns.TypeDNSKEY, 65280, dns.TypeANY,
 }
 
-// questions asks for every owner, what is above, beside and below it, what its
-// wildcards stand for and what its DNAMEs lead to, and for NSEC3 owners.
+// questions asks for each of the names with some of the types.
 func (z *conformanceZone) questions() []conformanceQuestion {
+	names := z.names()
+	all := make([]conformanceQuestion, 0, 7*len(names))
+	for _, name := range names {
+		for _, i := range z.rnd.Perm(len(conformanceTypes))[:7] {
+			all = append(all, conformanceQuestion{name, conformanceTypes[i]})
+		}
+	}
+	return all
+}
+
+// names are every owner, what is above, beside and below it, what its wildcards
+// stand for and what its DNAMEs lead to, and NSEC3 owners, in order.
+func (z *conformanceZone) names() []string {
 	names := map[string]bool{z.origin: true, "nothing." + z.origin: true}
 	for _, owner := range z.owners {
 		names[owner] = true
@@ -298,17 +311,11 @@ func (z *conformanceZone) questions() []conformanceQuestion {
 		names[hash] = true
 		names[belowHash+"."+hash] = true
 	}
-	var all []conformanceQuestion
-	for name := range names {
-		if _, err := zone.ParseName(name); err != nil {
-			continue
-		}
-		for _, i := range z.rnd.Perm(len(conformanceTypes))[:7] {
-			all = append(all, conformanceQuestion{name, conformanceTypes[i]})
-		}
-	}
-	slices.SortFunc(all, func(a, b conformanceQuestion) int { return strings.Compare(a.name, b.name) })
-	return all
+	maps.DeleteFunc(names, func(name string, _ bool) bool {
+		_, err := zone.ParseName(name)
+		return err != nil
+	})
+	return slices.Sorted(maps.Keys(names))
 }
 
 // keyFiles is the key that signs all zones.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -266,6 +267,18 @@ func sharedData(tb testing.TB, name string) string {
 		tb.Skipf("real input is not here, its comparison is left out: %v", err)
 	}
 	return path
+}
+
+// metricsText is what the server's prometheus plugin shows.
+func metricsText(tb testing.TB, port int) string {
+	tb.Helper()
+	client := http.Client{Timeout: 5 * time.Second}
+	r, err := client.Get("http://" + loopback(port) + "/metrics")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer r.Body.Close()
+	return readAll(r.Body)
 }
 
 // readAll reads a response body of a bounded size.

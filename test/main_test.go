@@ -5,7 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"github.com/popdns/popdns/build/directives"
+
+	"github.com/coredns/coredns/core/dnsserver"
 )
 
 // bin is the folder of the binaries under test, built once.
@@ -30,5 +35,18 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
+	if err := installDirectives(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// installDirectives gives servers of this process the binary's order of plugins, and
+// the tests' own behind it.
+func installDirectives() error {
+	if err := directives.Install(); err != nil {
+		return err
+	}
+	return dnsserver.SetDirectives(append(slices.Clone(dnsserver.Directives), capture))
 }

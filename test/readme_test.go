@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/popdns/popdns/build/directives"
-
 	"github.com/coredns/caddy"
 	_ "github.com/coredns/coredns/core/plugin" // examples name stock plugins
 	_ "github.com/popdns/popdns/plugin/freshness"
@@ -67,9 +65,6 @@ func TestPluginReadmesNameEveryMetric(t *testing.T) {
 // The ensembles and folders that they name are replaced by a directory store
 // that holds their zones.
 func TestReadmeExamplesStart(t *testing.T) {
-	if err := directives.Install(); err != nil {
-		t.Fatal(err)
-	}
 	storeURL := "dir://" + t.TempDir()
 	popctl(t, storeURL, 0, "init")
 	for _, z := range []string{"example.org", "example.net"} {

@@ -2,7 +2,6 @@ package test
 
 import (
 	"fmt"
-	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -242,14 +241,8 @@ var transfersMetric = regexp.MustCompile(`(?m)^coredns_zkzone_transfers_total\{k
 // transfersByKind reads the server's metric.
 func transfersByKind(tb testing.TB, port int) map[string]int {
 	tb.Helper()
-	client := http.Client{Timeout: 5 * time.Second}
-	r, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer r.Body.Close()
 	kinds := map[string]int{}
-	for _, m := range transfersMetric.FindAllStringSubmatch(readAll(r.Body), -1) {
+	for _, m := range transfersMetric.FindAllStringSubmatch(metricsText(tb, port), -1) {
 		kinds[m[1]], _ = strconv.Atoi(m[2])
 	}
 	return kinds

@@ -177,6 +177,15 @@ func checkFit(t *testing.T, got, whole *dns.Msg, size int) string {
 			}
 		}
 	}
+	if full := whole.Copy(); missing != "whole" {
+		full.Compress = true
+		if got.IsEdns0() == nil {
+			drop(&full.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
+		}
+		if full.Len() <= size {
+			fail("there was room for all")
+		}
+	}
 	if got.Truncated != cut {
 		fail("TC is %t, want %t", got.Truncated, cut)
 	}
@@ -192,7 +201,7 @@ func countSets(rrs []dns.RR) map[string]int {
 			typ = sig.TypeCovered
 		}
 		if typ != dns.TypeOPT {
-			n[rr.Header().Name+" "+dns.Type(typ).String()]++
+			n[strings.ToLower(rr.Header().Name)+" "+dns.Type(typ).String()]++
 		}
 	}
 	return n
@@ -202,7 +211,7 @@ func countSets(rrs []dns.RR) map[string]int {
 // the message refers to.
 func neededGlue(m *dns.Msg, set string) bool {
 	for _, rr := range m.Ns {
-		if ns, ok := rr.(*dns.NS); ok && strings.HasPrefix(set, ns.Ns+" ") && strings.HasSuffix(ns.Ns, "."+ns.Hdr.Name) {
+		if ns, ok := rr.(*dns.NS); ok && strings.HasPrefix(set, strings.ToLower(ns.Ns)+" ") && dns.IsSubDomain(ns.Hdr.Name, ns.Ns) {
 			return true
 		}
 	}

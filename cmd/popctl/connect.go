@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -44,11 +43,11 @@ func (a *app) open() (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := a.tls.config()
+	secure, err := a.tls.option()
 	if err != nil {
 		return nil, err
 	}
-	s, err := storeurl.Open(url, storeurl.Options{Auth: auth, TLS: config})
+	s, err := storeurl.Open(url, storeurl.Options{Auth: auth, TLS: secure})
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", url, err)
 	}
@@ -105,42 +104,19 @@ func checkAuth(s, from string) (string, error) {
 }
 
 // tlsFlags are the flags for TLS to the store. Any of them turns TLS on.
-type tlsFlags struct {
-	ca, cert, key, serverName string
-}
+type tlsFlags struct{ files storeurl.TLSFiles }
 
 func (t *tlsFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&t.ca, "tls-ca", "", "PEM `file` of the authorities that may sign the store's certificate")
-	f.StringVar(&t.cert, "tls-cert", "", "PEM `file` of our certificate")
-	f.StringVar(&t.key, "tls-key", "", "PEM `file` of its key")
-	f.StringVar(&t.serverName, "tls-server-name", "", "`name` that the store's certificate must have")
+	f.StringVar(&t.files.CA, "tls-ca", "", "PEM `file` of the authorities that may sign the store's certificate")
+	f.StringVar(&t.files.Cert, "tls-cert", "", "PEM `file` of our certificate")
+	f.StringVar(&t.files.Key, "tls-key", "", "PEM `file` of its key")
+	f.StringVar(&t.files.ServerName, "tls-server-name", "", "`name` that the store's certificate must have")
 }
 
-// config returns nil when no flag was given.
-func (t *tlsFlags) config() (*tls.Config, error) {
-	if *t == (tlsFlags{}) {
-		return nil, nil
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.serverName}
-	if t.ca != "" {
-		pem, err := os.ReadFile(t.ca)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--tls-ca %s: holds no PEM certificate", t.ca)
-		}
-	}
-	if (t.cert == "") != (t.key == "") {
+// option returns nil when no flag was given.
+func (t *tlsFlags) option() (func() (*tls.Config, error), error) {
+	if (t.files.Cert == "") != (t.files.Key == "") {
 		return nil, usagef("--tls-cert and --tls-key belong together: give both")
 	}
-	if t.cert != "" {
-		pair, err := tls.LoadX509KeyPair(t.cert, t.key)
-		if err != nil {
-			return nil, fmt.Errorf("--tls-cert %s: %w", t.cert, err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
+	return t.files.Option()
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/popdns/popdns/internal/alloctest"
 )
 
 func goodHead() Head {
@@ -156,6 +158,9 @@ func TestLogRunsNameTheSameStepsAsAList(t *testing.T) {
 	}
 }
 
+// parseBytes bounds what parsing a node's JSON may allocate.
+func parseBytes(b []byte) int { return 64<<10 + 256*len(b) }
+
 func FuzzParseHead(f *testing.F) {
 	h := goodHead()
 	b, err := h.marshal(Keys{})
@@ -166,7 +171,9 @@ func FuzzParseHead(f *testing.F) {
 	f.Add([]byte(`{"v":1}`))
 	f.Add([]byte(`{"v":1,"log":[{"from":1,"first":2,"last":4294967295}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := ParseHead(b)
+		var h Head
+		var err error
+		alloctest.Within(t, parseBytes(b), func() { h, err = ParseHead(b) })
 		if err != nil {
 			if _, ok := errors.AsType[Refusal](err); !ok {
 				t.Fatalf("error %v is no Refusal", err)
@@ -199,7 +206,9 @@ func FuzzParseEntry(f *testing.F) {
 	f.Add(b)
 	f.Add([]byte("{}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := parseEntry(b, step{1, 2})
+		var e entry
+		var err error
+		alloctest.Within(t, parseBytes(b), func() { e, err = parseEntry(b, step{1, 2}) })
 		if err == nil && (e.header.From != 1 || e.header.Serial != 2 || len(e.delta) > MaxDeltaBytes) {
 			t.Fatalf("accepted %q for step 1→2", b)
 		}
@@ -216,7 +225,9 @@ func FuzzParseManifest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		base := base
 		base.SHA256 = sha256.Sum256(b) // otherwise nothing is ever parsed
-		m, err := parseManifest(b, "pairs", "zones/example.org", base)
+		var m manifest
+		var err error
+		alloctest.Within(t, parseBytes(b), func() { m, err = parseManifest(b, "pairs", "zones/example.org", base) })
 		if err == nil && (len(m.Chunks) != base.Chunks || m.Serial != base.Serial) {
 			t.Fatalf("accepted %q for %+v", b, base)
 		}

@@ -28,6 +28,8 @@ type Config struct {
 	// Verify are the keys of which one must have signed each head and the heartbeat, "" for no such demand. The disk cache is
 	// trusted: it holds what was verified.
 	Verify dataset.PublicKeys
+	// TLS is for an ensemble whose servers speak it.
+	TLS storeurl.TLSFiles
 }
 
 // maxMaps bounds how many maps zones can make a server follow by naming them.
@@ -65,10 +67,15 @@ type Source struct {
 }
 
 // Open starts a Source. It returns at once: the store is reached, and each
-// dataset loaded, in the background. It fails only when the URL is malformed.
+// dataset loaded, in the background. It fails only when the URL is malformed or
+// the files for TLS are of no use.
 // A disk cache that can't be used is reported to obs and done without.
 func Open(cfg Config, obs Observer) (*Source, error) {
 	if _, err := storeurl.Parse(cfg.URL); err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	secure, err := cfg.TLS.Option()
+	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	s := &Source{
@@ -91,7 +98,12 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		}
 	}
 	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{})
-	s.wg.Go(s.openStore)
+	s.wg.Go(func() {
+		s.openStore(storeurl.Options{
+			TLS:  secure,
+			Logf: func(format string, args ...any) { s.obs.StoreConnection(fmt.Sprintf(format, args...)) },
+		})
+	})
 	s.wg.Go(s.watchHeartbeat)
 	s.wg.Go(func() { s.trim(s.ctx) })
 	return s, nil
@@ -99,12 +111,10 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 
 // openStore opens the store, again and again while that fails: the names in
 // its URL may resolve only once this very server answers.
-func (s *Source) openStore() {
+func (s *Source) openStore(o storeurl.Options) {
 	pause := 100 * time.Millisecond
 	for reported := false; ; {
-		st, err := storeurl.Open(s.cfg.URL, storeurl.Options{
-			Logf: func(format string, args ...any) { s.obs.StoreConnection(fmt.Sprintf(format, args...)) },
-		})
+		st, err := storeurl.Open(s.cfg.URL, o)
 		if err == nil {
 			s.store.open(st)
 			return

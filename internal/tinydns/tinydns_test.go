@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/popdns/popdns/internal/alloctest"
 	"github.com/popdns/popdns/internal/finding"
 	"github.com/popdns/popdns/internal/zone"
 )
@@ -217,7 +218,9 @@ func FuzzRead(f *testing.F) {
 	f.Add(string(b))
 	f.Add(head + "'a.example.org:\\7\\77\\777\\8\\\n:a\\.b.example.org:16:\\001\\072\n%\n%x:\nZ\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := Convert(strings.NewReader(text), "d", org)
+		var c *Conversion
+		var err error
+		alloctest.Within(t, 1<<20+4096*len(text), func() { c, err = Convert(strings.NewReader(text), "d", org) })
 		if err == nil {
 			lines(t, c.Snapshot)
 			return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/popdns/popdns/internal/alloctest"
 	"github.com/popdns/popdns/internal/frame"
 )
 
@@ -238,7 +239,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(unblock(f, magicBase, chunks[0]))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		s, err := c.Decode([][]byte{block(magicBase, c.Origin, raw)})
+		chunks := [][]byte{block(magicBase, c.Origin, raw)}
+		var s *Snapshot
+		var err error
+		alloctest.Within(t, decodeBytes(raw), func() { s, err = c.Decode(chunks) })
 		if err != nil {
 			return
 		}
@@ -288,7 +292,10 @@ func FuzzApply(f *testing.F) {
 		if len(b) > 1<<16-1 {
 			return
 		}
-		if next, err := c.Apply(s, delta); err == nil {
+		var next *Snapshot
+		var err error
+		alloctest.Within(t, decodeBytes(raw), func() { next, err = c.Apply(s, delta) })
+		if err == nil {
 			checkTaken(t, c, next)
 		}
 		if next, err := c.Apply(s, raw); err == nil && next.Sum() != s.Sum() {
@@ -296,6 +303,13 @@ func FuzzApply(f *testing.F) {
 		}
 	})
 }
+
+// decodeBytes bounds what decoding raw entries may allocate: zstd's buffers, and for each
+// octet, since an entry of a few is a node of the zone, less than a page.
+func decodeBytes(raw []byte) int { return 8<<20 + 4096*len(raw) }
+
+// lookupBytes bounds what one look-up and its message may allocate.
+const lookupBytes = 256 << 10
 
 func FuzzLookup(f *testing.F) {
 	f.Add("www.example.org.", uint16(1), true)
@@ -309,8 +323,12 @@ func FuzzLookup(f *testing.F) {
 		}
 		var res Result
 		for _, s := range zones {
-			s.Lookup(Question{n, typ, do}, fixed(0), &res)
-			if err := res.Fill(new(dns.Msg), n, name); err != nil {
+			var err error
+			alloctest.Within(t, lookupBytes, func() {
+				s.Lookup(Question{n, typ, do}, fixed(0), &res)
+				err = res.Fill(new(dns.Msg), n, name)
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
 			if empty := len(res.Answer) == 0 && len(res.Authority) == 0; empty != (res.Kind == Outside) {

@@ -122,8 +122,11 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 		z.Fall.SetZonesFromArgs(args)
 		return nil
 	}
-	if !slices.Contains([]string{"source", "cache", "startup_timeout", "max_stale", "shrink_guard", "verify"}, property) {
-		return c.Errf("unknown property %q: zkzone knows source, cache, startup_timeout, max_stale, shrink_guard, verify and fallthrough", property)
+	if property == "tls" {
+		return z.parseTLS(c, args)
+	}
+	if !slices.Contains([]string{"source", "tls_servername", "cache", "startup_timeout", "max_stale", "shrink_guard", "verify"}, property) {
+		return c.Errf("unknown property %q: zkzone knows source, tls, tls_servername, cache, startup_timeout, max_stale, shrink_guard, verify and fallthrough", property)
 	}
 	if len(args) != 1 || args[0] == "" {
 		return c.Errf("%s takes exactly one argument", property)
@@ -139,6 +142,8 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 			value = "dir:" + rooted(c, loc.Path)
 		}
 		z.cfg.URL = value
+	case "tls_servername":
+		z.cfg.TLS.ServerName = value
 	case "cache":
 		if value == "off" {
 			return nil
@@ -171,6 +176,29 @@ func (z *ZkZone) parseProperty(c *caddy.Controller, property string) error {
 		if z.cfg.Verify, err = dataset.ParsePublicKeys(data); err != nil {
 			return c.Errf("verify: %s: %v", path, err)
 		}
+	}
+	return nil
+}
+
+// parseTLS reads the files that TLS to the ensemble needs, in the order of other
+// plugins' tls: CA, CERT KEY or CERT KEY CA.
+func (z *ZkZone) parseTLS(c *caddy.Controller, args []string) error {
+	for i, path := range args {
+		args[i] = rooted(c, path)
+	}
+	switch len(args) {
+	case 1:
+		z.cfg.TLS.CA = args[0]
+	case 2, 3:
+		z.cfg.TLS.Cert, z.cfg.TLS.Key = args[0], args[1]
+		if len(args) == 3 {
+			z.cfg.TLS.CA = args[2]
+		}
+	default:
+		return c.Errf("tls takes CA, CERT KEY or CERT KEY CA")
+	}
+	if _, err := z.cfg.TLS.Option(); err != nil {
+		return c.Errf("tls: %v", err)
 	}
 	return nil
 }

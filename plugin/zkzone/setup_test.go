@@ -49,6 +49,12 @@ func TestParse(t *testing.T) {
 		{"shrink_guard above all", "zkzone {\n" + source + "shrink_guard 101%\n}", `shrink_guard "101%" is not a share`, nil, nil},
 		{"verify with a file that is not there", "zkzone {\n" + source + "verify /nonexistent.pub\n}", "verify: open /nonexistent.pub", nil, nil},
 		{"verify with a file that holds no key", "zkzone {\n" + source + "verify setup_test.go\n}", "verify: setup_test.go: holds no PEM block", nil, nil},
+		{"tls with no file", "zkzone {\n" + source + "tls\n}", "tls takes CA, CERT KEY or CERT KEY CA", nil, nil},
+		{"tls with a file that is not there", "zkzone {\n" + source + "tls /nonexistent.pem\n}", "tls: TLS authorities: open /nonexistent.pem", nil, nil},
+		{"tls with a file that holds no certificate", "zkzone {\n" + source + "tls setup_test.go\n}", "setup_test.go holds no PEM certificate", nil, nil},
+		{"tls with a file that holds no key", "zkzone {\n" + source + "tls setup_test.go setup_test.go\n}", "tls: TLS certificate setup_test.go", nil, nil},
+		{"tls_servername", "zkzone {\n" + source + "tls_servername zk.example.org\n}", "", []string{"example.org."},
+			func(z *ZkZone) bool { return z.cfg.TLS.ServerName == "zk.example.org" }},
 		{"zkzone twice", "zkzone {\n" + source + "}\nzkzone {\n" + source + "}", "plugin", nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -65,6 +65,11 @@ var results = sync.Pool{New: func() any { return new(zone.Result) }}
 func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	state := request.Request{W: w, Req: r}
 	origin := plugin.Zones(z.origins).Matches(state.Name())
+	if origin == "" && z.Next == nil {
+		// Nobody here knows the name. That is REFUSED, as from any authority, not a
+		// failure, which would be logged for each stranger's question.
+		return dns.RcodeRefused, nil
+	}
 	if origin == "" {
 		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
 	}
@@ -91,7 +96,7 @@ func (z *ZkZone) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	defer results.Put(res)
 	version.Value.Lookup(zone.Question{Name: qname, Type: qtype, DO: state.Do()}, edge.PickerFrom(ctx), res)
 	answers.WithLabelValues(metrics.WithServer(ctx), origin, res.Kind.String()).Inc()
-	if res.Kind == zone.NXDomain && z.Fall.Through(state.Name()) {
+	if res.Kind == zone.NXDomain && z.Next != nil && z.Fall.Through(state.Name()) {
 		return plugin.NextOrFailure(pluginName, z.Next, ctx, w, r)
 	}
 

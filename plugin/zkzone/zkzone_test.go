@@ -147,6 +147,21 @@ func TestFallthroughIsForMissingNamesOnly(t *testing.T) {
 	}
 }
 
+// Without a plugin below, what is not ours is REFUSED, as an authority says, and a name
+// that is missing stays missing.
+func TestWithoutAPluginBelowNamesOfOthersAreRefused(t *testing.T) {
+	st := edgetest.New(t)
+	st.Zone(t, "example.org.", testZone)
+	z := newZkZone(t, st.URL(), "example.org.")
+	if _, rcode := serve(t.Context(), t, z, (test.Case{Qname: "www.example.com.", Qtype: dns.TypeA}).Msg()); rcode != dns.RcodeRefused {
+		t.Errorf("a name of no zone of ours: got %s, want REFUSED", dns.RcodeToString[rcode])
+	}
+	z.Fall.SetZonesFromArgs(nil)
+	if m, _ := serve(t.Context(), t, z, (test.Case{Qname: "missing.example.org.", Qtype: dns.TypeA}).Msg()); m == nil || m.Rcode != dns.RcodeNameError {
+		t.Errorf("a missing name that would fall through: got %v, want NXDOMAIN", m)
+	}
+}
+
 func TestZoneWithoutDataIsServfailAndNotReady(t *testing.T) {
 	st := edgetest.New(t)
 	z := &ZkZone{cfg: edge.Config{URL: st.URL()}, origins: []string{"example.org."}, startupTimeout: time.Millisecond}

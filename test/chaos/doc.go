@@ -8,5 +8,6 @@
 // converges on the head; no query fails that has data; goroutines, file
 // descriptors and memory do not grow.
 //
-// `make chaos` runs all of it, `make test` (with -short) a quick selection.
+// `make chaos` runs all of it, `make test` (with -short) a quick selection. Which
+// fault is which test, and what is left to others, is in DESIGN.md.
 package chaos

@@ -24,10 +24,12 @@ const (
 // one, that all its records are of one version, and that the version is not
 // older than what any earlier answer had.
 type load struct {
-	addr string
-	stop chan struct{}
-	done sync.WaitGroup
+	addr  string
+	began time.Time
+	stop  chan struct{}
+	done  sync.WaitGroup
 
+	slowest atomic.Int64  // answer, in nanoseconds
 	newest  atomic.Uint32 // highest serial in an answer so far
 	allowed atomic.Bool   // SERVFAIL is right: the server has no data yet
 	asked   atomic.Int64
@@ -40,7 +42,7 @@ type load struct {
 // startLoad asks until the test ends or halt is called.
 func startLoad(t *testing.T, addr string) *load {
 	t.Helper()
-	l := &load{addr: addr, stop: make(chan struct{})}
+	l := &load{addr: addr, began: time.Now(), stop: make(chan struct{})}
 	for i := range askers {
 		l.done.Go(func() { l.ask(i) })
 	}
@@ -63,7 +65,10 @@ func (l *load) halt(t *testing.T) {
 	for _, f := range l.faults {
 		t.Error(f)
 	}
-	t.Logf("%d queries, %d wrong or without an answer, newest serial %d", l.asked.Load(), len(l.faults), l.newest.Load())
+	lasted := time.Since(l.began)
+	t.Logf("%d queries in %v, %.0f a second, the slowest took %v; %d wrong or without an answer, newest serial %d", l.asked.Load(),
+		lasted.Round(time.Millisecond), float64(l.asked.Load())/lasted.Seconds(), time.Duration(l.slowest.Load()).Round(time.Millisecond),
+		len(l.faults), l.newest.Load())
 }
 
 func (l *load) ask(i int) {
@@ -83,8 +88,10 @@ func (l *load) ask(i int) {
 		}
 		k := &kinds[n%len(kinds)]
 		floor, allowed := l.newest.Load(), l.allowed.Load()
+		began := time.Now()
 		m, err := exchange(conn, k)
 		l.asked.Add(1)
+		l.slowest.Store(max(l.slowest.Load(), int64(time.Since(began)))) // a race here loses a figure for people
 		if err != nil {
 			l.fault("%s: %v", k.name, err)
 			continue
@@ -97,13 +104,23 @@ func (l *load) ask(i int) {
 		switch {
 		case err != nil:
 			l.fault("%s: %v\n%s", k.name, err, m)
-		case serial < floor:
+		case older(serial, floor):
 			l.fault("%s: serial %d, after an answer with %d", k.name, serial, floor)
 		}
-		for high := l.newest.Load(); serial > high && !l.newest.CompareAndSwap(high, serial); high = l.newest.Load() {
+		if err == nil {
+			l.saw(serial)
 		}
 	}
 }
+
+// saw notes the serial of an answer.
+func (l *load) saw(serial uint32) {
+	for high := l.newest.Load(); older(high, serial) && !l.newest.CompareAndSwap(high, serial); high = l.newest.Load() {
+	}
+}
+
+// older tells whether a comes before b (RFC 1982); 0, no serial at all, comes before any.
+func older(a, b uint32) bool { return b != 0 && (a == 0 || a != b && b-a < 1<<31) }
 
 // fault notes something wrong; a few tell the story.
 func (l *load) fault(format string, args ...any) {
@@ -144,8 +161,14 @@ func exchange(conn *dns.Conn, k *kind) (*dns.Msg, error) {
 	}
 	for {
 		m, err := conn.ReadMsg()
-		if err != nil || m.Id == q.Id {
-			return m, err
+		if err != nil {
+			return nil, err
+		}
+		if !m.Response {
+			return nil, errors.New("our own question came back: the socket has the port that nobody listens on yet")
+		}
+		if m.Id == q.Id {
+			return m, nil
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package chaos
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,4 +68,82 @@ func TestFlappingLinks(t *testing.T) {
 		hold(r, time.Duration(i%7)*200*time.Millisecond)
 	}
 	r.finish()
+}
+
+// TestPartitionBeyondTheSession cuts all links for longer than a session
+// lasts. The server can't know that it has ended before it is told.
+func TestPartitionBeyondTheSession(t *testing.T) {
+	long(t)
+	r := newRig(t)
+	before := r.session()
+	r.cut()
+	hold(r, 15*time.Second) // a session lasts 10 s
+	r.heal()
+	r.converge("after the partition")
+	if now := r.session(); now == before {
+		t.Errorf("session %s is still used, the partition was too short", now)
+	}
+	r.finish()
+}
+
+// TestSlicedPackets brings each packet in pieces of a few octets.
+func TestSlicedPackets(t *testing.T) {
+	r := newRig(t)
+	r.each((*zktest.Proxy).Slice)
+	for range 3 {
+		r.pub.must(t, filler)
+		r.converge("by the slice")
+	}
+	r.each((*zktest.Proxy).Cut)
+	r.heal()
+	r.each((*zktest.Proxy).Slice)
+	r.pub.must(t, filler)
+	r.converge("by the slice from the handshake on")
+	r.heal()
+	r.finish()
+}
+
+// TestConnectionsAreResetAtRandom resets every other connection after it has
+// carried data for some time, between its handshake and its first versions.
+func TestConnectionsAreResetAtRandom(t *testing.T) {
+	long(t)
+	r := newRig(t)
+	for _, after := range []time.Duration{0, 10 * time.Millisecond, 200 * time.Millisecond} {
+		r.each(func(p *zktest.Proxy) { p.ResetSome(0.5, after) })
+		for range 3 {
+			r.pub.must(t, filler)
+			r.converge("with resets after " + after.String())
+			r.each((*zktest.Proxy).Cut)
+			r.each(func(p *zktest.Proxy) { p.ResetSome(0.5, after) })
+		}
+	}
+	r.heal()
+	r.finish()
+}
+
+// TestAKilobyteASecond is too little for the versions that are made. Nothing
+// need arrive, but neither may anything pile up.
+func TestAKilobyteASecond(t *testing.T) {
+	long(t)
+	r := newRig(t)
+	r.each(func(p *zktest.Proxy) { p.Slow(0, 1000) })
+	hold(r, 20*time.Second)
+	r.heal()
+	r.finish()
+}
+
+// session is the newest one that the server's log tells.
+func (r *rig) session() string {
+	r.t.Helper()
+	var id string
+	eventually(r.t, "the log tells a session", func() error {
+		lines := r.server.log.lines("session 0x")
+		if len(lines) == 0 {
+			return errors.New("none")
+		}
+		_, rest, _ := strings.Cut(lines[len(lines)-1], "session ")
+		id, _, _ = strings.Cut(rest, " ")
+		return nil
+	})
+	return id
 }

@@ -2,7 +2,10 @@ package chaos
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,8 +30,9 @@ var (
 // filler is how many RRsets the zone has that never change.
 const filler = 300
 
-// snapshot returns the zone's version n: wherever a record can tell, it tells n.
-func snapshot(n uint32, rrsets int) (*zone.Snapshot, error) {
+// snapshot returns the zone's version n: wherever a record can tell, it tells n. Of ballast it has so many records of 250 octets that
+// can't be compressed.
+func snapshot(n uint32, rrsets, ballast int) (*zone.Snapshot, error) {
 	b := zone.NewBuilder(origin)
 	text := fmt.Sprintf(`chaos.test. 60 IN SOA ns.chaos.test. h.chaos.test. %[1]d 3600 600 86400 60
 chaos.test. 60 IN NS ns.chaos.test.
@@ -56,6 +60,18 @@ v%[1]d.chaos.test. 60 IN TXT "v%[1]da"
 			return nil, err
 		}
 	}
+	noise := rand.NewChaCha8([32]byte{})
+	for i := range ballast {
+		octets := make([]byte, 125)
+		_, _ = noise.Read(octets) // never fails
+		rr := &dns.TXT{
+			Hdr: dns.RR_Header{Name: fmt.Sprintf("ballast-%d.chaos.test.", i), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 60},
+			Txt: []string{hex.EncodeToString(octets)},
+		}
+		if err := b.AddRR(rr, "", 0); err != nil {
+			return nil, err
+		}
+	}
 	return b.Build()
 }
 
@@ -65,6 +81,7 @@ type publisher struct {
 	st     *zk.Store
 	writer *dataset.Writer[*zone.Snapshot]
 
+	ballast   atomic.Int32  // see snapshot
 	force     bool          // commits override guards, and what can't be loaded
 	last      atomic.Uint32 // serial of the newest version that was tried
 	committed atomic.Int64
@@ -79,10 +96,17 @@ type publisher struct {
 
 const publishEvery = 50 * time.Millisecond
 
+// publishing is what a publisher needs beside the servers.
+type publishing struct {
+	auth string             // "user:password"
+	sign ed25519.PrivateKey // signs heads
+	from uint32             // the serial before the first one
+}
+
 // newPublisher makes the store and the zone's first version in it.
-func newPublisher(t *testing.T, servers []string) *publisher {
+func newPublisher(t *testing.T, servers []string, with publishing) *publisher {
 	t.Helper()
-	st, err := zk.Open(servers, "/popdns", zk.Options{SessionTimeout: 4 * time.Second, RequestTimeout: 2 * time.Second})
+	st, err := zk.Open(servers, "/popdns", zk.Options{SessionTimeout: 4 * time.Second, RequestTimeout: 2 * time.Second, Auth: with.auth})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +114,10 @@ func newPublisher(t *testing.T, servers []string) *publisher {
 	if _, _, err := dataset.Init(t.Context(), st); err != nil {
 		t.Fatal(err)
 	}
-	p := &publisher{st: st, writer: dataset.NewWriter(store.Store(st), zoneRef)}
+	ref := zoneRef
+	ref.Keys.Sign = with.sign
+	p := &publisher{st: st, writer: dataset.NewWriter(store.Store(st), ref)}
+	p.last.Store(with.from)
 	p.every.Store(int64(publishEvery))
 	p.must(t, filler)
 	return p
@@ -101,10 +128,13 @@ func (p *publisher) commit(ctx context.Context, rrsets int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.last.Add(1)
+	if n == 0 {
+		n = p.last.Add(1) // no version has serial 0
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	_, err := p.writer.Commit(ctx, dataset.Commit{By: "chaos", MinSerial: n, Force: p.force}, func(*dataset.Version[*zone.Snapshot]) (*zone.Snapshot, error) {
-		return snapshot(n, rrsets)
+		return snapshot(n, rrsets, int(p.ballast.Load()))
 	})
 	return err
 }

@@ -31,8 +31,8 @@ const (
 
 // Options are what a URL does not say. Zero values mean the defaults of store/zk; a directory uses none of them.
 type Options struct {
-	Auth           string      // "user:password", ZooKeeper's digest scheme
-	TLS            *tls.Config // nil: plain TCP
+	Auth           string                      // "user:password", ZooKeeper's digest scheme
+	TLS            func() (*tls.Config, error) // nil: plain TCP; see TLSFiles
 	SessionTimeout time.Duration
 	RequestTimeout time.Duration
 	DialTimeout    time.Duration

@@ -156,7 +156,7 @@ func (s *Store) makeAncestors(ctx context.Context) error {
 			continue
 		}
 		above := s.root[:i]
-		_, err := call(ctx, s.control, func(c *gozk.Conn) (string, error) { return c.Create(above, nil, 0, s.acl) })
+		_, err := callWithin(ctx, s.control, 1, func(c *gozk.Conn) (string, error) { return c.Create(above, nil, 0, s.acl) })
 		if err != nil && !errors.Is(err, gozk.ErrNodeExists) {
 			return fmt.Errorf("create %s above the root: %w", above, readError(err))
 		}

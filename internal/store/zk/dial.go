@@ -18,6 +18,8 @@ const (
 	jitterMin, jitterMax = 20 * time.Millisecond, 250 * time.Millisecond
 	// maxHandshake bounds the server's answer to the handshake; it is 40 bytes or so. The library would allocate what any port's answer claims.
 	maxHandshake = 1 << 10
+	// longReply is a length above those of pings' replies and of watch events, which say nothing of the replies behind them.
+	longReply = 4 << 10
 	// minReply is a reply's header; the library panics at a shorter one.
 	minReply = 16
 )
@@ -27,8 +29,9 @@ var errFrame = errors.New("not a ZooKeeper packet")
 
 // dialer makes the TCP connections of one Conn.
 type dialer struct {
-	ctx context.Context
-	o   Options
+	ctx      context.Context
+	o        Options
+	progress func() // told when a piece of a long reply comes in; nil: nobody
 
 	mu      sync.Mutex
 	current net.Conn
@@ -55,34 +58,42 @@ func (d *dialer) dial(network, address string, _ time.Duration) (net.Conn, error
 		return nil, err
 	}
 	if d.o.TLS != nil {
-		if raw, err = secure(ctx, raw, address, d.o.TLS); err != nil {
+		if raw, err = d.secure(ctx, raw, address); err != nil {
 			return nil, err
 		}
 	}
 	return d.keep(raw)
 }
 
-// secure does the TLS handshake.
-func secure(ctx context.Context, raw net.Conn, address string, config *tls.Config) (net.Conn, error) {
-	if config.ServerName == "" {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			_ = raw.Close()
-			return nil, err
-		}
-		config = config.Clone()
-		config.ServerName = host
-	}
-	c := tls.Client(raw, config)
-	if err := c.HandshakeContext(ctx); err != nil {
+// secure does the TLS handshake. It closes raw when it fails.
+func (d *dialer) secure(ctx context.Context, raw net.Conn, address string) (net.Conn, error) {
+	c, err := handshake(ctx, raw, address, d.o.TLS)
+	if err != nil {
 		_ = raw.Close()
 		return nil, fmt.Errorf("TLS: %w", err)
 	}
 	return c, nil
 }
 
+func handshake(ctx context.Context, raw net.Conn, address string, configure func() (*tls.Config, error)) (net.Conn, error) {
+	config, err := configure()
+	if err != nil {
+		return nil, err
+	}
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		config = config.Clone()
+		config.ServerName = host
+	}
+	c := tls.Client(raw, config)
+	return c, c.HandshakeContext(ctx)
+}
+
 func (d *dialer) keep(raw net.Conn) (net.Conn, error) {
-	c := &cappedConn{Conn: raw, deadline: time.Now().Add(d.o.HandshakeTimeout)}
+	c := &cappedConn{Conn: raw, progress: d.progress, deadline: time.Now().Add(d.o.HandshakeTimeout)}
 	// Before the library sets its own, which the cap then shortens: it sets none at all for the second half of the answer.
 	if err := raw.SetDeadline(c.deadline); err != nil {
 		_ = raw.Close()
@@ -114,6 +125,7 @@ func (d *dialer) Close() error {
 // after HandshakeTimeout. And it trusts lengths: a reply under 16 bytes panics.
 type cappedConn struct {
 	net.Conn
+	progress func() // see dialer
 
 	mu       sync.Mutex
 	deadline time.Time // of the handshake
@@ -122,6 +134,7 @@ type cappedConn struct {
 	header [4]byte // the length of the packet that is being read; only the reading goroutine uses these
 	have   int     // bytes of header read
 	left   int     // bytes of the packet's body that are to come
+	long   bool    // the packet is longer than pings and events are
 }
 
 // SetReadDeadline implements net.Conn; during the handshake the cap rules.
@@ -146,6 +159,9 @@ func (c *cappedConn) Read(p []byte) (int, error) {
 	}
 	if c.left > 0 {
 		n, err := c.Conn.Read(p[:min(len(p), c.left)])
+		if n > 0 && c.long && c.progress != nil {
+			c.progress()
+		}
 		if c.left -= n; c.left == 0 && err == nil {
 			err = c.settle()
 		}
@@ -160,6 +176,7 @@ func (c *cappedConn) Read(p []byte) (int, error) {
 	if c.left, err = c.bodyLength(); err != nil {
 		return 0, err // withheld, or io.ReadFull would have its four bytes and drop the error
 	}
+	c.long = c.left >= longReply
 	return n, nil
 }
 

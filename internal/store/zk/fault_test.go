@@ -207,6 +207,43 @@ func TestRequestsEndInTimeWhenTheServerHangs(t *testing.T) {
 	eventually(t, "an answer", func() bool { _, err := s.Get(t.Context(), ""); return err == nil })
 }
 
+// An image's chunks are asked for all at once. On a slow link the last of them comes long after its request's time.
+func TestLongRepliesOverASlowLinkAreNotGivenUp(t *testing.T) {
+	t.Parallel()
+	const nodes, size, rate = 6, 400_000, 1_000_000
+	srv := zktest.Start(t)
+	proxy := zktest.NewProxy(t, srv.Addr())
+	o := quick(t)
+	o.SessionTimeout, o.RequestTimeout = 10*time.Second, 500*time.Millisecond
+	s, direct := open(t, o, "/slow", proxy.Addr()), open(t, quick(t), "/slow", srv.Addr())
+	mkdir(t, direct)
+	for i := range nodes {
+		commit(t, direct, store.Create("n"+strconv.Itoa(i), make([]byte, size)))
+	}
+	proxy.Slow(0, rate)
+	began := time.Now()
+	var all sync.WaitGroup
+	for i := range nodes {
+		all.Go(func() {
+			if n, err := s.Get(t.Context(), "n"+strconv.Itoa(i)); err != nil || len(n.Data) != size {
+				t.Errorf("node %d: %d bytes, %v", i, len(n.Data), err)
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(began); took < 2*o.RequestTimeout {
+		t.Errorf("took %v: the link was not slow", took)
+	}
+	proxy.Freeze() // in the middle of a reply: no more of it comes
+	began = time.Now()
+	if _, err := s.Get(t.Context(), "n0"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Get over a dead link: %v, want ErrUnavailable", err)
+	}
+	if took := time.Since(began); took > 10*o.RequestTimeout {
+		t.Errorf("Get over a dead link took %v", took)
+	}
+}
+
 func TestOpenNeedsNoServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

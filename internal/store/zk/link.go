@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gozk "github.com/go-zookeeper/zk"
@@ -33,7 +34,12 @@ type link struct {
 	mu    sync.Mutex
 	now   state
 	since time.Time // of the last change of now.ready
+
+	progress atomic.Int64 // when a piece of a long reply came last, in Unix nanoseconds
 }
+
+// lastProgress is when a piece of a long reply came in.
+func (l *link) lastProgress() time.Time { return time.Unix(0, l.progress.Load()) }
 
 // state is what a link's users see. A copy is consistent in itself; changed is closed when there is a newer one.
 type state struct {
@@ -119,6 +125,7 @@ func (l *link) run() {
 // seen a later transaction than the server has (go-zookeeper issues 36 and 117), and the library goes on for ever. Only a new Conn forgets it.
 func (l *link) serve(gen int) {
 	d := newDialer(l.ctx, l.o)
+	d.progress = func() { l.progress.Store(time.Now().UnixNano()) }
 	conn, events, err := gozk.Connect(l.servers, l.o.SessionTimeout,
 		gozk.WithHostProvider(&hosts{}), gozk.WithDialer(d.dial), gozk.WithLogger(l.log), gozk.WithLogInfo(false),
 		gozk.WithMaxBufferSize(maxPacket), gozk.WithMaxConnBufferSize(sendBuffer),

@@ -10,7 +10,8 @@ type Options struct {
 	// Auth is "user:password" of ZooKeeper's digest scheme. It travels in clear text unless TLS is set. With it every node that is created may be read
 	// by everybody and changed by this user only. A wrong password is no error until something is refused with store.ErrNoAuth.
 	Auth string
-	TLS  *tls.Config // nil: plain TCP
+	// TLS is asked before each connection, so that certificates can be exchanged meanwhile. Its error is that of the connection. nil: plain TCP.
+	TLS func() (*tls.Config, error)
 
 	SessionTimeout   time.Duration // how long the ensemble keeps a silent session; the server bounds it to 2–20 of its ticks unless configured
 	RequestTimeout   time.Duration // of one request, on top of the context; commits above 64 KiB get six times that
@@ -19,7 +20,7 @@ type Options struct {
 	Watchdog         time.Duration // without a session for so long, the client is made anew; default the longer of 3 sessions and 30 s
 	BulkIdle         time.Duration // how long the second connection, of large commits, is kept unused
 
-	// Logf gets one line per change of the connection and the library's complaints, not more than one of a kind in a minute. nil: no log.
+	// Logf gets one line per change of the connection and the library's complaints, not more than one of a kind and reason in a minute. nil: no log.
 	Logf func(format string, args ...any)
 }
 

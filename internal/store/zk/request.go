@@ -14,17 +14,40 @@ import (
 // errNotSent means that a request was never given to the library.
 var errNotSent = fmt.Errorf("no session: %w", store.ErrUnavailable)
 
-// call waits until the link is ready and runs one request, all within ctx and the link's request timeout.
+// maxPatience is how many request timeouts a read may take while long replies come in: sixteen chunks of 512 KiB at the least rate that the
+// library bears, 80 KB/s (a packet within two thirds of the session).
+const maxPatience = 24
+
+// call waits until the link is ready and runs one request that reads, within ctx and, while nothing comes in, the link's request timeout. Replies
+// come in the order of the requests, so each piece of a long one brings that of this request nearer: given up in the middle and asked again,
+// an image would never arrive over a slow link.
 func call[T any](ctx context.Context, l *link, request func(*gozk.Conn) (T, error)) (T, error) {
-	return callWithin(ctx, l, 1, request)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	end := time.Now().Add(maxPatience * l.o.RequestTimeout)
+	var idle *time.Timer
+	idle = time.AfterFunc(maxPatience*l.o.RequestTimeout, func() {
+		if left := l.o.RequestTimeout - time.Since(l.lastProgress()); left > 0 && time.Now().Before(end) {
+			idle.Reset(left)
+			return
+		}
+		cancel(context.DeadlineExceeded)
+	})
+	idle.Reset(l.o.RequestTimeout) // not at once, or the function could find no timer
+	defer idle.Stop()
+	return run(ctx, l, request)
 }
 
-// callWithin is call with a multiple of the request timeout. The error wraps errNotSent when the request was not sent, store.ErrClosed when the link is
+// callWithin runs one request within ctx and so many request timeouts. The error wraps errNotSent when the request was not sent, store.ErrClosed when the link is
 // closed, and is the library's or the context's otherwise.
 func callWithin[T any](ctx context.Context, l *link, times int, request func(*gozk.Conn) (T, error)) (T, error) {
-	var zero T
 	ctx, cancel := context.WithTimeout(ctx, l.o.RequestTimeout*time.Duration(times))
 	defer cancel()
+	return run(ctx, l, request)
+}
+
+func run[T any](ctx context.Context, l *link, request func(*gozk.Conn) (T, error)) (T, error) {
+	var zero T
 	now, err := l.await(ctx)
 	if err != nil {
 		return zero, err
@@ -40,7 +63,7 @@ func (l *link) await(ctx context.Context) (state, error) {
 		case l.ctx.Err() != nil:
 			return state{}, store.ErrClosed
 		case ctx.Err() != nil:
-			return state{}, fmt.Errorf("%w: %w", errNotSent, ctx.Err())
+			return state{}, fmt.Errorf("%w: %w", errNotSent, context.Cause(ctx))
 		case now.ready && now.conn != nil:
 			return now, nil
 		}
@@ -63,7 +86,7 @@ func within[T any](ctx context.Context, l *link, request func() (T, error)) (T, 
 	select {
 	case l.slots <- struct{}{}:
 	case <-ctx.Done():
-		return zero, fmt.Errorf("%w: %w", errNotSent, ctx.Err())
+		return zero, fmt.Errorf("%w: %w", errNotSent, context.Cause(ctx))
 	case <-l.ctx.Done():
 		return zero, store.ErrClosed
 	}
@@ -80,7 +103,7 @@ func within[T any](ctx context.Context, l *link, request func() (T, error)) (T, 
 	case r := <-got:
 		return r.value, r.err
 	case <-ctx.Done():
-		return zero, ctx.Err()
+		return zero, context.Cause(ctx)
 	}
 }
 

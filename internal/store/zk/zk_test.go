@@ -14,7 +14,7 @@ import (
 	"github.com/popdns/popdns/internal/store/zktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, zktest.Leaks()...) }
 
 // quick are options under which faults show, and heal, within a second or two.
 func quick(t *testing.T) zk.Options {

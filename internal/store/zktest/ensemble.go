@@ -31,8 +31,9 @@ initLimit=25
 syncLimit=5
 `
 
-// StartEnsemble runs n servers for the test and ends them with SIGKILL when the test is over. It returns when all serve.
-func StartEnsemble(tb testing.TB, n int) *Ensemble {
+// StartEnsemble runs n servers for the test and ends them with SIGKILL when the test is over. It returns when all serve. Each of setup, where it is not
+// nil, is called with every server before it starts, to Configure or Secure it.
+func StartEnsemble(tb testing.TB, n int, setup ...func(*Server)) *Ensemble {
 	tb.Helper()
 	if os.Getenv(SkipVariable) == "1" {
 		tb.Skip("needs a real ZooKeeper, and " + SkipVariable + "=1 is set")
@@ -46,7 +47,7 @@ func StartEnsemble(tb testing.TB, n int) *Ensemble {
 	}
 	var err error
 	for range startTries {
-		if err = e.start(tb.TempDir()); err == nil {
+		if err = e.start(tb.TempDir(), setup); err == nil {
 			break
 		}
 		for _, s := range e.Servers {
@@ -63,7 +64,7 @@ func StartEnsemble(tb testing.TB, n int) *Ensemble {
 }
 
 // start gives every server its directory and ports, and starts them.
-func (e *Ensemble) start(dir string) error {
+func (e *Ensemble) start(dir string, setup []func(*Server)) error {
 	config := strings.Builder{}
 	config.WriteString(ensembleConfig)
 	for i, s := range e.Servers {
@@ -80,6 +81,11 @@ func (e *Ensemble) start(dir string) error {
 	}
 	for i, s := range e.Servers {
 		s.member = member{id: i + 1, config: config.String()}
+		for _, do := range setup {
+			if do != nil {
+				do(s)
+			}
+		}
 	}
 	return e.run()
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
+
+	"github.com/Shopify/toxiproxy/v2/toxics"
 )
 
 // handshake is the server's answer to a new connection, as the proxy saw it: length, protocol, timeout, session, length of the password, password.
@@ -15,20 +18,70 @@ type handshake struct {
 	have  int
 }
 
-func (h *handshake) see(p []byte) { h.have += copy(h.bytes[h.have:], p) }
+// sessions is a toxic that harms nothing: it remembers the handshakes of the connections that stand.
+type sessions struct {
+	mu    sync.Mutex
+	known map[*handshake]bool
+}
+
+const sessionsToxic = "zktest_sessions"
+
+func init() { toxics.Register(sessionsToxic, new(sessions)) }
+
+// NewState implements toxics.StatefulToxic: each connection has a handshake of its own.
+func (*sessions) NewState() any { return new(handshake) }
+
+// Pipe implements toxics.Toxic.
+func (s *sessions) Pipe(stub *toxics.ToxicStub) {
+	own := stub.State.(*handshake)
+	for {
+		select {
+		case <-stub.Interrupt:
+			return
+		case c := <-stub.Input:
+			if c == nil {
+				s.forget(own)
+				stub.Close()
+				return
+			}
+			s.see(own, c.Data)
+			stub.Output <- c
+		}
+	}
+}
+
+func (s *sessions) see(h *handshake, p []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.have += copy(h.bytes[h.have:], p); h.have == len(h.bytes) {
+		if s.known == nil {
+			s.known = make(map[*handshake]bool)
+		}
+		s.known[h] = true
+	}
+}
+
+func (s *sessions) forget(h *handshake) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, h)
+}
+
+// one returns a handshake, nil when no connection stands.
+func (s *sessions) one() *handshake {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.known {
+		return h
+	}
+	return nil
+}
 
 // ExpireSession ends the session that a client has through the proxy, as the ensemble itself does when it heard nothing for too long: a second
 // connection takes the session over by its password and closes it. The client learns of it when it connects again.
 func (p *Proxy) ExpireSession() error {
 	p.mu.Lock()
-	upstream := p.upstream
-	var seen *handshake
-	for l := range p.links {
-		if l.greeting.have == len(l.greeting.bytes) {
-			copied := l.greeting
-			seen = &copied
-		}
-	}
+	upstream, seen := p.upstream, p.sessions.one()
 	p.mu.Unlock()
 	if seen == nil {
 		return errors.New("expire a session: no client has one through this proxy")

@@ -14,6 +14,9 @@ const logName = "server.log"
 // jars is the class path. zookeeper.jar names most of what it needs itself, except a binding for its log.
 const jars = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-log4j12.jar:/usr/share/java/log4j-1.2.jar"
 
+// secureJars is what else it does not name and TLS needs.
+const secureJars = "/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar"
+
 // The short tick makes short sessions possible (the server accepts no less than two ticks) and lets them expire on time. The backlog's default of 50
 // turns a thousand clients that come at once into seconds of SYN repeats.
 const config = `tickTime=200
@@ -64,7 +67,7 @@ func startProcess(dir string, log io.Writer) (*process, error) {
 	cmd := exec.Command("java", //nolint:gosec,noctx // constant arguments but for our directory; it ends with kill
 		"-Xms16m", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dzookeeper.preAllocSize=4096", "-Dzookeeper.extendedTypesEnabled=true",
-		"-cp", dir+":"+jars, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(dir, "zoo.cfg"))
+		"-cp", dir+":"+jars+":"+secureJars, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(dir, "zoo.cfg"))
 	cmd.Dir = dir
 	cmd.Stdout = io.Writer(file)
 	if log != nil {

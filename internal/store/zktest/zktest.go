@@ -40,7 +40,8 @@ type Server struct {
 	port int
 	proc *process // nil while it does not run
 
-	member member // of an ensemble; the zero value of a server alone
+	securePort int    // of TLS, 0: none
+	member     member // of an ensemble; the zero value of a server alone
 }
 
 // Start runs a server for the test and ends it, with SIGKILL, when the test is over. It returns when the server answers.
@@ -198,6 +199,9 @@ func (s *Server) run() error {
 	}
 	return nil
 }
+
+// Launch starts a server that does not run, and does not wait until it serves: one that is to join an ensemble does so only then.
+func (s *Server) Launch() error { return s.launch() }
 
 // launch starts the process.
 func (s *Server) launch() error {

@@ -13,7 +13,7 @@ import (
 	"github.com/popdns/popdns/internal/store/zktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, zktest.Leaks()...) }
 
 func TestServerAnswersAgainAfterKillAndRestart(t *testing.T) {
 	began := time.Now()
