@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -52,9 +53,11 @@ func TestKilledZooKeeperHarmsNoQuery(t *testing.T) {
 	publishExample(t, url)
 	pulse := startDaemon(t, t.TempDir(), "popctl", []string{"POPDNS_STORE=" + url}, "pulse", "--every", "1s")
 	cache := t.TempDir()
-	corefile, addr := corefileFor(t, url, cache)
+	web := loopback(freePort(t))
+	corefile, addr := corefileFor(t, url, cache, "prometheus "+web)
 	server := startCoreDNS(t, corefile, addr)
 	waitState(t, addr, "live")
+	exports(t, web, `state{dataset="zones/example.org"} 0`, `store_connected{store="`+url+`"} 1`)
 
 	var asked, failed atomic.Int64
 	stop := make(chan struct{})
@@ -78,6 +81,10 @@ func TestKilledZooKeeperHarmsNoQuery(t *testing.T) {
 
 	zk.Kill()
 	waitState(t, addr, "stale")
+	for _, dataset := range []string{"zones/example.org", "maps/edge", "pops"} {
+		exports(t, web, fmt.Sprintf("state{dataset=%q} 1", dataset))
+	}
+	exports(t, web, `datasets{kind="map",state="stale",store="`+url+`"} 1`, `store_connected{store="`+url+`"} 0`)
 	first, err := freshness(addr, "_freshness.example.org")
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +128,18 @@ func TestKilledZooKeeperHarmsNoQuery(t *testing.T) {
 		t.Errorf("started from the disk cache: www.example.org for 203.0.113.0/24 is %q, want its PoP's 203.0.113.10", got)
 	}
 	waitState(t, addr, "disk")
+	exports(t, web, `state{dataset="zones/example.org"} 2`, `datasets{kind="pops",state="disk",store="`+url+`"} 1`)
+}
+
+// exports checks lines of zkzone's metrics, given without the prefix.
+func exports(t *testing.T, web string, lines ...string) {
+	t.Helper()
+	text := scrape(t, web)
+	for _, line := range lines {
+		if !strings.Contains(text, "\ncoredns_zkzone_"+line+"\n") {
+			t.Errorf("the metrics lack %s:\n%s", line, strings.Join(regexp.MustCompile(`(?m)^coredns_zkzone_(state|store|datasets).*`).FindAllString(text, -1), "\n"))
+		}
+	}
 }
 
 func waitState(t *testing.T, addr, state string) {

@@ -44,7 +44,7 @@ func TestPluginReadmesHaveCoreDNSsForm(t *testing.T) {
 
 // TestPluginReadmesNameEveryMetric compares with the metrics.go beside.
 func TestPluginReadmesNameEveryMetric(t *testing.T) {
-	metric := regexp.MustCompile(`Name:\s+"([a-z_]+)"`)
+	metric := regexp.MustCompile(`(?:Name:\s+|= desc\()"([a-z_]+)"`)
 	for _, name := range plugins {
 		code, err := os.ReadFile(filepath.Join("..", "plugin", name, "metrics.go"))
 		if os.IsNotExist(err) {

@@ -18,7 +18,7 @@ lie, with their access lists. With credentials only their owner may write afterw
 may read. A store that is ready already stays as it is.
 
 Edges remember the identity: a store that was wiped and initialised anew is another one to them, and
-they keep their last good data. To move them to it, remove their disk cache and restart them.`,
+they keep their last good data until "popctl adopt" says that it succeeds the old one.`,
 		Example: `  popctl --store zk://10.0.0.1:2181,10.0.0.2:2181,10.0.0.3:2181/popdns --auth-file /etc/popdns/auth init
   popctl --store dir:///var/lib/popdns init`,
 		Args: wants(),

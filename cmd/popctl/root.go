@@ -57,7 +57,7 @@ POPDNS_AUTH or from the file that --auth-file names, never from an argument.
 Exit status, for all commands but "check", which has its own:
   0  done, or nothing to do
   1  error
-  2  "plan" found changes
+  2  "plan" or --dry-run found changes
   3  refused by a guard, because it looks like a mistake; --force overrides
   4  conflict or precondition: another writer, a frozen store, a serial that is not newer,
      a zone or version that is not there, a store without "popctl init"`,
@@ -93,7 +93,7 @@ Exit status, for all commands but "check", which has its own:
 		return usagef("%w (see %s --help)", err, cmd.CommandPath())
 	})
 	cmd.SetVersionTemplate("popctl {{.Version}}\n")
-	cmd.AddCommand(a.initCmd(), a.zoneCmd(), a.popCmd(), a.mapCmd(), a.probeCmd(), a.pulseCmd(), a.keyCmd(), a.checkCmd(), a.versionCmd())
+	cmd.AddCommand(a.initCmd(), a.zoneCmd(), a.popCmd(), a.mapCmd(), a.probeCmd(), a.pulseCmd(), a.adoptCmd(), a.keyCmd(), a.checkCmd(), a.versionCmd())
 	return cmd
 }
 

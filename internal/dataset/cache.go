@@ -28,6 +28,7 @@ type saver[V any] struct {
 	ref   Ref[V]
 	cache store.Store
 	fail  func(error)
+	saved func()
 	wake  chan struct{}
 	// trusted tells that what is in the cache was verified or written by this process. Otherwise nothing is built on it.
 	trusted bool
@@ -45,7 +46,7 @@ type save[V any] struct {
 }
 
 func newSaver[V any](ref Ref[V], cache store.Store, trusted bool, fail func(error)) *saver[V] {
-	return &saver[V]{ref: ref.local(), cache: cache, fail: fail, wake: make(chan struct{}, 1), trusted: trusted}
+	return &saver[V]{ref: ref.local(), cache: cache, fail: fail, saved: func() {}, wake: make(chan struct{}, 1), trusted: trusted}
 }
 
 // put hands over a version; deltas is nil if it was not reached by deltas. It never waits for the disk.
@@ -197,6 +198,7 @@ func (s *saver[V]) try(ctx context.Context, p *save[V]) error {
 	if err := s.cache.Commit(ctx, ops...); err != nil {
 		return err
 	}
+	s.saved()
 	s.trusted = true
 	if ok {
 		return nil

@@ -46,6 +46,9 @@ func nextSerial(current, least uint32) uint32 {
 	return next
 }
 
+// SerialAfter returns the serial after serial, which is never 0.
+func SerialAfter(serial uint32) uint32 { return nextSerial(serial, 0) }
+
 func (r Run) entries() int {
 	return int(r.Last-r.First) + 1
 }

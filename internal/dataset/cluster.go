@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/popdns/popdns/internal/store"
@@ -21,11 +22,29 @@ const (
 )
 
 // Cluster is a store's identity. Readers keep to the ID of the first head they see, so that a wiped store, or another one at the same
-// address, can't replace their data; Epoch is raised by an operator who restored the store from a backup.
+// address, can't replace their data until an operator lets the new store adopt the old one's id; Epoch is raised by an operator who restored the
+// store from a backup.
 type Cluster struct {
 	ID      string    `json:"id"`
 	Epoch   int64     `json:"epoch"`
 	Created time.Time `json:"created"`
+	// Adopts are the stores that this one succeeds: an edge that has a version of one of them takes this one's.
+	Adopts []Adoption `json:"adopts,omitempty"`
+}
+
+// An Adoption says that a store succeeds another one.
+type Adoption struct {
+	ID string    `json:"id"` // of the store that is succeeded
+	By string    `json:"by,omitempty"`
+	At time.Time `json:"at"`
+}
+
+// MaxAdoptions bounds Cluster.Adopts: a store has few predecessors whose data some edge still serves.
+const MaxAdoptions = 16
+
+// Succeeds tells whether the store takes the place of the one with that id.
+func (c *Cluster) Succeeds(id string) bool {
+	return slices.ContainsFunc(c.Adopts, func(a Adoption) bool { return a.ID == id })
 }
 
 // Init makes a store ready for use: the root, the identity, the catalog and the parents of all datasets. A store that is
@@ -65,21 +84,35 @@ func ReadCluster(ctx context.Context, r store.Reader) (Cluster, error) {
 }
 
 func readCluster(ctx context.Context, r store.Reader) (Cluster, int32, error) {
+	node, err := getCluster(ctx, r)
+	if err != nil {
+		return Cluster{}, 0, err
+	}
+	c, err := parseCluster(node.Data)
+	return c, node.Version, err
+}
+
+func getCluster(ctx context.Context, r store.Reader) (store.Node, error) {
 	node, err := r.Get(ctx, clusterPath)
 	if errors.Is(err, store.ErrNoNode) {
-		return Cluster{}, 0, ErrNoStore
+		return node, ErrNoStore
 	}
 	if err != nil {
-		return Cluster{}, 0, fmt.Errorf("read the store's identity: %w", err)
+		return node, fmt.Errorf("read the store's identity: %w", err)
 	}
+	return node, nil
+}
+
+// parseCluster reads the cluster node, whoever signed it.
+func parseCluster(b []byte) (Cluster, error) {
 	var c Cluster
-	if err := decodeJSON(node.Data, maxSmallBytes, &c); err != nil {
-		return Cluster{}, 0, fmt.Errorf("read the store's identity: %w", err)
+	if err := decodeJSON(body(b), maxSmallBytes, &c); err != nil {
+		return Cluster{}, fmt.Errorf("read the store's identity: %w", err)
 	}
-	if c.ID == "" || len(c.ID) > maxIDBytes || c.Epoch < 0 {
-		return Cluster{}, 0, fmt.Errorf("read the store's identity: id %q, epoch %d", c.ID, c.Epoch)
+	if c.ID == "" || len(c.ID) > maxIDBytes || c.Epoch < 0 || len(c.Adopts) > MaxAdoptions {
+		return Cluster{}, fmt.Errorf("read the store's identity: id %.64q, epoch %d, %d adoptions", c.ID, c.Epoch, len(c.Adopts))
 	}
-	return c, node.Version, nil
+	return c, nil
 }
 
 // newUUID returns a random UUID (RFC 9562, version 4).

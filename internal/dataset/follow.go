@@ -21,16 +21,24 @@ func (f *Follower[V]) follow(ctx context.Context, raw []byte) (v *Version[V], de
 		return nil, nil, err
 	}
 	v = &Version[V]{Head: head, HeadBytes: raw, Source: Live, Received: time.Now()}
+	from := cur // the version that deltas may lead from
 	if cur != nil {
-		if err := mayFollow(&cur.Head, &head); err != nil {
+		adopted, err := f.adopted(ctx, &cur.Head, &head)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := mayFollow(&cur.Head, &head, adopted); err != nil {
 			return nil, nil, Refusal{head.Serial, err.Reason, err.Err}
 		}
 		if cur.Head.sameVersion(&head) {
 			v.Value = cur.Value
 			return v, nil, nil
 		}
+		if adopted {
+			from = nil // another store's log goes on from its own versions
+		}
 	}
-	v.Value, deltas, err = loader[V]{f.s, f.ref}.reach(ctx, cur, &head)
+	v.Value, deltas, err = loader[V]{f.s, f.ref}.reach(ctx, from, &head)
 	if err != nil {
 		if r, refused := asRefusal(err, head.Serial); refused {
 			err = Refusal{head.Serial, r.Reason, err}
@@ -58,25 +66,51 @@ func (f *Follower[V]) passed(value V, deltas []delta) iter.Seq[V] {
 	}
 }
 
-// mayFollow tells whether a head may come after the current one. The cluster is that of the first version, the disk cache's
-// included: a store that was wiped or replaced changes nothing. The epoch and the serial never go back, and a serial stands for
-// one content: after a restore an operator must publish above what the edges already serve.
-func mayFollow(cur, next *Head) *Refusal {
+// adopted tells whether next is of another store than cur, which says that it succeeds cur's. Its error refuses next, or is the context's; what
+// f.identity announces may end the refusal.
+func (f *Follower[V]) adopted(ctx context.Context, cur, next *Head) (bool, error) {
+	f.identity = nil
+	if next.Cluster == cur.Cluster {
+		return false, nil
+	}
+	if f.opts.Identity == nil {
+		return false, Refusal{next.Serial, ReasonCluster, fmt.Errorf("head is of cluster %s, served is %s", next.Cluster, cur.Cluster)}
+	}
+	changed, err := f.opts.Identity.succeeds(ctx, next.Cluster, cur.Cluster)
+	f.identity = changed
+	if r, refused := asRefusal(err, next.Serial); refused {
+		err = Refusal{next.Serial, r.Reason, err}
+	}
+	return err == nil, err
+}
+
+// mayFollow tells whether a head may come after the current one, which is of the same cluster unless it was adopted. The serial never goes back,
+// adoption included, and neither does the epoch, which counts within a cluster. A serial stands for one content: after a restore an operator must publish
+// above what the edges already serve.
+func mayFollow(cur, next *Head, adopted bool) *Refusal {
 	fail := func(reason, format string, args ...any) *Refusal {
 		r := refuse(reason, format, args...)
 		return &r
 	}
 	switch {
-	case next.Cluster != cur.Cluster:
-		return fail(ReasonCluster, "head is of cluster %s, served is %s: remove the disk cache and restart to adopt it", next.Cluster, cur.Cluster)
-	case next.Epoch < cur.Epoch:
-		return fail(ReasonCluster, "head is of epoch %d, served is %d", next.Epoch, cur.Epoch)
-	case next.sameVersion(cur), newer(next.Serial, cur.Serial):
+	case !adopted && next.Epoch < cur.Epoch:
+		return fail(ReasonCluster, "head is of epoch %d, served is %d: if an older store was restored on purpose, run popctl adopt --epoch %[2]d and publish again",
+			next.Epoch, cur.Epoch)
+	case next.sameVersion(cur), newer(next.Serial, cur.Serial), adopted && next.sameContent(cur):
 		return nil
 	case next.Serial == cur.Serial:
 		return fail(ReasonSerial, "head has other content under the served serial %d: publish with a higher one", cur.Serial)
 	}
 	return fail(ReasonSerial, "head has serial %d, older than the served %d: publish with a higher one", next.Serial, cur.Serial)
+}
+
+// MayFollow tells why an edge that serves cur would refuse next for what the two heads say, nil if it wouldn't. A next of another cluster counts as
+// adopted. The error is a Refusal.
+func MayFollow(cur, next *Head) error {
+	if r := mayFollow(cur, next, cur.Cluster != next.Cluster); r != nil {
+		return *r
+	}
+	return nil
 }
 
 // backoff returns how long to wait after a number of failures in a row: twice as long each time, plus or minus a quarter so

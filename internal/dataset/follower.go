@@ -27,15 +27,18 @@ type Follower[V any] struct {
 	// Below: only Run's goroutine.
 	failures int // in a row, of reading it
 	reported report
-	absent   bool // it was said that there is no head yet
+	absent   bool            // it was said that there is no head yet
+	identity <-chan struct{} // closed when a head that was refused for its cluster may be tried again; nil for none
 }
 
 // FollowOptions are a Follower's cache and hooks. All may be zero. The hooks are called one at a time, from Run or LoadCache
-// (OnCacheError from a goroutine that Run waits for); while one runs, nothing newer is taken, but Current goes on.
+// (OnCached and OnCacheError from a goroutine that Run waits for); while one runs, nothing newer is taken, but Current goes on.
 type FollowOptions[V any] struct {
 	// Cache keeps the newest version for the next start. It may be shared with other followers of the same dataset, in this
 	// process or another. It is not closed.
 	Cache store.Store
+	// Identity is asked whether the store succeeds the one that a version came from, when a head is of another cluster. nil: it succeeds none.
+	Identity *Identity
 	// Accept is a guard that does not trust the committer: its error refuses the version. old is nil if there is none yet.
 	// Head.ForcedSince tells it what an operator forced.
 	Accept func(old, new *Version[V]) error
@@ -43,6 +46,9 @@ type FollowOptions[V any] struct {
 	// burst of commits is taken in one step. The sequence makes them when it is ranged over, at the cost of applying their deltas once more; it
 	// must not be kept. It is not called when there are none, or when an image was loaded.
 	OnPassed func(iter.Seq[V])
+	// OnDeltas is told, right before OnVersion, the changes by which the new version was reached from the old one, in order and as the codec made them.
+	// It is not called when there are none, or when an image was loaded.
+	OnDeltas func(old, new V, deltas iter.Seq[[]byte])
 	// OnVersion is told each version after it became current. The same version comes twice when the store confirms what the
 	// disk cache held.
 	OnVersion func(*Version[V])
@@ -50,6 +56,8 @@ type FollowOptions[V any] struct {
 	OnAbsent func()
 	// OnRefused is told once for each head that is refused, however often it is read.
 	OnRefused func(Refusal)
+	// OnCached is told each time that a version was written to the cache.
+	OnCached func()
 	// OnCacheError is told when the cache can't be read or written. It is never fatal.
 	OnCacheError func(error)
 }
@@ -78,8 +86,14 @@ func NewFollower[V any](s store.Store, ref Ref[V], o FollowOptions[V]) *Follower
 	if o.OnPassed == nil {
 		o.OnPassed = func(iter.Seq[V]) {}
 	}
+	if o.OnDeltas == nil {
+		o.OnDeltas = func(_, _ V, _ iter.Seq[[]byte]) {}
+	}
 	if o.OnRefused == nil {
 		o.OnRefused = func(Refusal) {}
+	}
+	if o.OnCached == nil {
+		o.OnCached = func() {}
 	}
 	if o.OnCacheError == nil {
 		o.OnCacheError = func(error) {}
@@ -134,6 +148,7 @@ func (f *Follower[V]) Run(ctx context.Context) error {
 		cancel(f.s.Watch(ctx, headPath(f.ref.Path), func(n store.Node, err error) { newest(heads, seen{n, err}) }))
 	})
 	saver := newSaver(f.ref, f.opts.Cache, f.cached.Load(), f.opts.OnCacheError)
+	saver.saved = f.opts.OnCached
 	saving, stopSaving := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSaving()
 	wg.Go(func() { saver.run(saving) })
@@ -149,15 +164,22 @@ func (f *Follower[V]) Run(ctx context.Context) error {
 			f.failures = 0
 			f.take(ctx, h, saver, retry)
 		case <-retry.C:
-			// Always the newest head: what could not be read may have been collected because there is a newer one.
-			n, err := f.s.Get(ctx, headPath(f.ref.Path))
-			if err != nil && !errors.Is(err, store.ErrNoNode) {
-				f.again(retry) // Watch tells when the store is back; this is for one that half works
-				continue
-			}
-			f.take(ctx, seen{n, err}, saver, retry)
+			f.reread(ctx, saver, retry)
+		case <-f.identity:
+			f.identity = nil
+			f.reread(ctx, saver, retry)
 		}
 	}
+}
+
+// reread tries the newest head again, never an older one: what could not be read may have been collected because there is a newer one.
+func (f *Follower[V]) reread(ctx context.Context, saver *saver[V], retry *time.Timer) {
+	n, err := f.s.Get(ctx, headPath(f.ref.Path))
+	if err != nil && !errors.Is(err, store.ErrNoNode) {
+		f.again(retry) // Watch tells when the store is back; this is for one that half works
+		return
+	}
+	f.take(ctx, seen{n, err}, saver, retry)
 }
 
 // seen is what a watch told.
@@ -178,6 +200,7 @@ func newest(ch chan seen, h seen) {
 // take deals with a head, and sets the timer if it must be tried again.
 func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *time.Timer) {
 	retry.Stop()
+	f.identity = nil
 	if h.err != nil {
 		f.lost(h.err)
 		return
@@ -198,8 +221,22 @@ func (f *Follower[V]) take(ctx context.Context, h seen, saver *saver[V], retry *
 	if len(deltas) > 1 {
 		f.opts.OnPassed(f.passed(before.Value, deltas[:len(deltas)-1]))
 	}
+	if len(deltas) > 0 {
+		f.opts.OnDeltas(before.Value, v.Value, bytesOf(deltas))
+	}
 	f.opts.OnVersion(v)
 	saver.put(v, deltas)
+}
+
+// bytesOf yields what deltas change.
+func bytesOf(deltas []delta) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, d := range deltas {
+			if !yield(d.bytes) {
+				return
+			}
+		}
+	}
 }
 
 // lost deals with a head that is not there or may not be read.

@@ -223,6 +223,12 @@ func (h *Head) sameVersion(o *Head) bool {
 	return h.Serial == o.Serial && h.Commit == o.Commit && h.Sum == o.Sum && h.Items == o.Items && h.Chain == o.Chain
 }
 
+// sameContent tells whether two heads state the same items under the same serial, however and by whom they were committed: what an adopting store
+// was restored to where no serial can be set (a signed SOA).
+func (h *Head) sameContent(o *Head) bool {
+	return h.Serial == o.Serial && h.Sum == o.Sum && h.Items == o.Items
+}
+
 // decodeJSON reads one JSON value of at most limit bytes.
 func decodeJSON(b []byte, limit int, into any) error {
 	if len(b) > limit {

@@ -16,9 +16,12 @@ const HeartbeatPath = "heartbeat"
 // HeartbeatEvery is how often it is stamped. Every edge reads each stamp, so it is not much more often.
 const HeartbeatEvery = 10 * time.Second
 
-type heartbeat struct {
+// A Heartbeat is one stamp.
+type Heartbeat struct {
 	Time time.Time `json:"time"`
 	By   string    `json:"by,omitempty"`
+	// Cluster is the store that was stamped, so that another store's pulse at the same address makes no data look fresh.
+	Cluster string `json:"cluster,omitempty"`
 }
 
 // Stamp sets the heartbeat to t, unsigned.
@@ -26,9 +29,13 @@ func Stamp(ctx context.Context, s store.Store, t time.Time, by string) error {
 	return Keys{}.Stamp(ctx, s, t, by)
 }
 
-// Stamp sets the heartbeat to t, signed if there is a key: a forged pulse would make old data look fresh.
+// Stamp sets the heartbeat to t, signed if there is a key: a forged pulse would make old data look fresh. ErrNoStore when there is no store to stamp.
 func (k Keys) Stamp(ctx context.Context, s store.Store, t time.Time, by string) error {
-	data, err := json.Marshal(heartbeat{Time: t.UTC().Truncate(time.Millisecond), By: by})
+	cluster, err := ReadCluster(ctx, s)
+	if err != nil {
+		return fmt.Errorf("stamp the heartbeat: %w", err)
+	}
+	data, err := json.Marshal(Heartbeat{Time: t.UTC().Truncate(time.Millisecond), By: by, Cluster: cluster.ID})
 	if err != nil {
 		return fmt.Errorf("stamp the heartbeat: %w", err)
 	}
@@ -49,19 +56,22 @@ func (k Keys) Stamp(ctx context.Context, s store.Store, t time.Time, by string) 
 }
 
 // ParseHeartbeat returns the source time in the heartbeat node's data, whoever signed it.
-func ParseHeartbeat(b []byte) (time.Time, error) { return Keys{}.ParseHeartbeat(b) }
+func ParseHeartbeat(b []byte) (time.Time, error) {
+	h, err := Keys{}.ParseHeartbeat(b)
+	return h.Time, err
+}
 
-// ParseHeartbeat returns the source time in the heartbeat node's data. The error is a Refusal if it isn't signed by a trusted key.
-func (k Keys) ParseHeartbeat(b []byte) (time.Time, error) {
+// ParseHeartbeat reads the heartbeat node's data. The error is a Refusal if it isn't signed by a trusted key.
+func (k Keys) ParseHeartbeat(b []byte) (Heartbeat, error) {
 	if err := k.verify(heartbeatPurpose, b); err != nil {
-		return time.Time{}, refuse(ReasonSigned, "heartbeat: %w", err)
+		return Heartbeat{}, refuse(ReasonSigned, "heartbeat: %w", err)
 	}
-	var h heartbeat
+	var h Heartbeat
 	if err := decodeJSON(body(b), maxSmallBytes, &h); err != nil {
-		return time.Time{}, fmt.Errorf("heartbeat: %w", err)
+		return Heartbeat{}, fmt.Errorf("heartbeat: %w", err)
 	}
 	if h.Time.IsZero() {
-		return time.Time{}, errors.New("heartbeat: no time")
+		return Heartbeat{}, errors.New("heartbeat: no time")
 	}
-	return h.Time, nil
+	return h, nil
 }

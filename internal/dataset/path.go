@@ -1,7 +1,10 @@
 package dataset
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -113,6 +116,37 @@ func appendPresentation(b *strings.Builder, c byte) {
 	default:
 		b.WriteByte(c)
 	}
+}
+
+// MapName returns the name of the map whose key is the last component of a map's path. It is the inverse of MapPath.
+func MapName(key string) string {
+	name, err := url.PathUnescape(key)
+	if err != nil {
+		return key
+	}
+	return name
+}
+
+// ListPaths lists the datasets below r's root that have a path of their own, whether a catalog names them or not: a disk cache has none. PoPs come first, then
+// maps, then zones: each refers to those before it.
+func ListPaths(ctx context.Context, r store.Reader) ([]string, error) {
+	paths := []string{PoPsPath}
+	for _, dir := range []string{mapsDir, zonesDir} {
+		keys, err := r.Children(ctx, dir)
+		if err != nil && !errors.Is(err, store.ErrNoNode) {
+			return nil, fmt.Errorf("list the %s: %w", dir, err)
+		}
+		for _, key := range keys {
+			paths = append(paths, store.Join(dir, key))
+		}
+	}
+	return paths, nil
+}
+
+// SplitPath returns the kind of a dataset's path ("zones", "maps", "pops") and its key, "" for the PoP table.
+func SplitPath(path string) (kind, key string) {
+	kind, key, _ = strings.Cut(path, "/")
+	return kind, key
 }
 
 // The nodes of a dataset.

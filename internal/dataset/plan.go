@@ -83,7 +83,8 @@ func (a *attempt[V]) number(p *plan[V], rev *Revision, value V) (changed bool, e
 		if err != nil {
 			return false, fmt.Errorf("compare with the current version: %w", err)
 		}
-		if d == nil {
+		renew := a.c.Renew && !frozen && a.c.MinSerial != 0 && newer(a.c.MinSerial, cur.Head.Serial)
+		if d == nil && !renew {
 			return false, nil
 		}
 	}
@@ -112,8 +113,8 @@ func serialOf(h *Head) uint32 {
 	return h.Serial
 }
 
-// delta returns the change from the current version, nil if it must go into an image: there is nothing to change, the change
-// is too big, or applying it does not give the value. The last would be a fault of the codec, found here and not at the edges.
+// delta returns the change from the current version, nil if it must go into an image: there is nothing to change but a serial that deltas don't
+// carry, the change is too big, or applying it does not give the value. The last would be a fault of the codec, found here and not at the edges.
 func (a *attempt[V]) delta(value V, rev *Revision) ([]byte, error) {
 	cur := a.w.cur
 	if cur == nil || a.logExists {
@@ -123,7 +124,7 @@ func (a *attempt[V]) delta(value V, rev *Revision) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compute the change: %w", err)
 	}
-	if len(d) > MaxDeltaBytes {
+	if d == nil || len(d) > MaxDeltaBytes {
 		return nil, nil
 	}
 	l := loader[V]{a.w.s, a.w.ref}

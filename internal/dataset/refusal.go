@@ -12,9 +12,9 @@ const (
 	ReasonBase    = "base"      // the image is missing, damaged or can't be decoded
 	ReasonSum     = "sum"       // what came out is not what the head states
 	ReasonChain   = "chain"     // the changes that were read are not those that led to the head
-	ReasonSigned  = "signature" // the head is not signed by a trusted key
+	ReasonSigned  = "signature" // the head, or the adoption that it needs, is not signed by a trusted key
 	ReasonSerial  = "serial"    // the serial went back, or another version bears the same one
-	ReasonCluster = "cluster"   // the head is of another cluster, or of an epoch that is over
+	ReasonCluster = "cluster"   // the head is of another cluster that did not adopt the served one, or of an epoch that is over
 	ReasonName    = "name"      // the head is of another dataset or kind
 	ReasonSize    = "size"      // larger than the bound
 	ReasonGuard   = "guard"     // the Accept hook said no

@@ -24,6 +24,7 @@ type PublicKeys string
 const (
 	headPurpose      = "popdns head\n"
 	heartbeatPurpose = "popdns heartbeat\n"
+	clusterPurpose   = "popdns cluster\n"
 )
 
 const (

@@ -379,8 +379,8 @@ func TestASignedHeartbeatIsVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	node := read(t, s, HeartbeatPath)
-	if got, err := (Keys{Verify: k.Verify}).ParseHeartbeat(node); err != nil || !got.Equal(at) {
-		t.Errorf("got %s, %v, want %s", got, err, at)
+	if got, err := (Keys{Verify: k.Verify}).ParseHeartbeat(node); err != nil || !got.Time.Equal(at) {
+		t.Errorf("got %v, %v, want %s", got, err, at)
 	}
 	if _, err := k.ParseHeartbeat(body(node)); !isRefusal(err, ReasonSigned) {
 		t.Errorf("unsigned: %v", err)

@@ -30,6 +30,8 @@ type Commit struct {
 	Force bool
 	// MinSerial is used as the serial if it is newer than the next one.
 	MinSerial uint32
+	// Renew commits the value under a newer MinSerial even if nothing else changes, unless its serial is frozen.
+	Renew bool
 	// RollbackOf is noted in the version's history; Rollback sets it.
 	RollbackOf uint32
 	// SourceTime is when the writing end of the pipeline stamped the data; zero means now.

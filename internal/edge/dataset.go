@@ -15,6 +15,7 @@ import (
 // Dataset is one followed dataset of a Source.
 type Dataset[V any] struct {
 	path     string
+	kind     string
 	follower *dataset.Follower[V]
 	first    chan struct{} // closed by the first version
 	settled  chan struct{} // closed by the first version, or when the store has none
@@ -55,20 +56,33 @@ type hooks[V any] struct {
 	// switched is told each version, and those since the last one that were
 	// never current, nil for none; see dataset.FollowOptions.OnPassed.
 	switched func(v *dataset.Version[V], passed iter.Seq[V])
+	// changes tells what deltas changed; nil if that isn't known of the kind.
+	changes func(old, new V, deltas iter.Seq[[]byte]) Change
 }
 
 // start follows a dataset until the source is closed. What the disk cache
 // holds is loaded before start returns: a server with a cache answers its
 // first query, whatever the store does.
 func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
-	d := &Dataset[V]{path: ref.Path, first: make(chan struct{}), settled: make(chan struct{})}
+	d := &Dataset[V]{path: ref.Path, kind: ref.Codec.Kind(), first: make(chan struct{}), settled: make(chan struct{})}
 	var first, settled sync.Once
-	var passed iter.Seq[V] // told between two calls of OnVersion
-	var before uint32      // serial of the version before; no dataset has serial 0
+	var passed iter.Seq[V]  // told between two calls of OnVersion
+	var before dataset.Head // of the version before
+	var change *Change      // told between two calls of OnVersion
 	d.follower = dataset.NewFollower(s.store, ref, dataset.FollowOptions[V]{
 		Cache:    s.cache,
+		Identity: s.identity,
 		Accept:   h.accept,
 		OnPassed: func(between iter.Seq[V]) { passed = between },
+		OnDeltas: func(old, new V, deltas iter.Seq[[]byte]) {
+			change = &Change{}
+			if h.changes != nil {
+				*change = h.changes(old, new, deltas)
+			}
+			for range deltas {
+				change.Deltas++
+			}
+		},
 		OnVersion: func(v *dataset.Version[V]) {
 			if h.switched != nil {
 				h.switched(v, passed)
@@ -76,10 +90,11 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 			passed = nil
 			_, items := ref.Codec.Sum(v.Value)
 			sw := Switch{Path: ref.Path, Kind: ref.Codec.Kind(), Head: v.Head, Source: v.Source, Items: items}
-			if before != 0 && before != v.Head.Serial {
+			if before.Serial != 0 && before.Serial != v.Head.Serial {
 				sw.Behind = max(0, time.Since(v.Head.Published))
 			}
-			before = v.Head.Serial
+			sw.How, sw.Change = reached(&before, &v.Head, change)
+			before, change = v.Head, nil
 			s.obs.Switched(sw)
 			select {
 			case s.switched <- struct{}{}:
@@ -90,6 +105,7 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 		},
 		OnAbsent:     func() { settled.Do(func() { close(d.settled) }) },
 		OnRefused:    func(r dataset.Refusal) { s.obs.Refused(ref.Path, r) },
+		OnCached:     s.cached,
 		OnCacheError: func(err error) { s.obs.CacheFailed(ref.Path, err) },
 	})
 	_ = d.follower.LoadCache(s.ctx) // a damaged cache was told to OnCacheError
@@ -99,6 +115,23 @@ func start[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 		}
 	})
 	return d
+}
+
+// reached tells by which way the version of next came after that of before,
+// which has no serial if there was none.
+func reached(before, next *dataset.Head, change *Change) (How, Change) {
+	out := Change{Before: before.Items}
+	switch {
+	case before.Serial == 0:
+		return HowFirst, Change{}
+	case change != nil:
+		out = *change
+		out.Before = before.Items
+		return HowDeltas, out
+	case before.Serial == next.Serial:
+		return HowConfirmed, out
+	}
+	return HowImage, out
 }
 
 // DefaultShrinkGuard is the share of its RRsets, in percent, that a zone may

@@ -37,12 +37,18 @@ type Freshness struct {
 
 // Freshness reports on d's version v as served at the time now.
 func (s *Source) Freshness(d *Dataset[*zone.Snapshot], v *dataset.Version[*zone.Snapshot], now time.Time) Freshness {
-	f := Freshness{SourceTime: v.Head.SourceTime, State: StateDisk, LastContact: s.store.created}
+	return s.freshness(&v.Head, v.Source, d.follower.Refusing(), now)
+}
+
+// freshness is Freshness for a dataset of any kind: head is the served
+// version's, from is where it was read, frozen tells that the newest one was
+// refused.
+func (s *Source) freshness(head *dataset.Head, from dataset.Source, frozen bool, now time.Time) Freshness {
+	f := Freshness{SourceTime: head.SourceTime, State: StateDisk, LastContact: s.store.created}
 	if f.SourceTime.IsZero() {
-		f.SourceTime = v.Head.Published
+		f.SourceTime = head.Published
 	}
-	frozen := d.follower.Refusing()
-	if beat := s.Heartbeat(); beat != nil {
+	if beat := s.Heartbeat(); beat.speaksOf(head) {
 		if !frozen {
 			f.SourceTime, f.Pulse = beat.Stamped, true
 		}
@@ -52,9 +58,9 @@ func (s *Source) Freshness(d *Dataset[*zone.Snapshot], v *dataset.Version[*zone.
 	switch {
 	case frozen && status.Connected:
 		f.State, f.LastContact = StateFrozen, now
-	case v.Source == dataset.Live && status.Connected:
+	case from == dataset.Live && status.Connected:
 		f.State, f.LastContact = StateLive, now
-	case v.Source == dataset.Live:
+	case from == dataset.Live:
 		f.State, f.LastContact = StateStale, status.Since
 	}
 	return f

@@ -13,6 +13,12 @@ import (
 type Heartbeat struct {
 	Stamped  time.Time // by the writing end's clock
 	Received time.Time // by ours; zero when it was read from the disk cache
+	Cluster  string    // the store that was stamped, "" when the stamp does not say
+}
+
+// speaksOf tells whether the pulse is that of the pipeline which the version came by: another store's at the same address is not.
+func (h *Heartbeat) speaksOf(head *dataset.Head) bool {
+	return h != nil && (h.Cluster == "" || h.Cluster == head.Cluster)
 }
 
 // Heartbeat returns the last one seen, nil when none ever was.
@@ -28,7 +34,7 @@ func (s *Source) watchHeartbeat() {
 		if err != nil {
 			return // no heartbeat (yet): the newest commit dates the data
 		}
-		t, err := s.keys().ParseHeartbeat(n.Data)
+		beat, err := s.keys().ParseHeartbeat(n.Data)
 		if err != nil {
 			refusal, ok := errors.AsType[dataset.Refusal](err)
 			if !ok {
@@ -37,15 +43,16 @@ func (s *Source) watchHeartbeat() {
 			s.obs.Refused(dataset.HeartbeatPath, refusal)
 			return
 		}
-		s.heartbeat.Store(&Heartbeat{Stamped: t, Received: time.Now()})
-		s.obs.Pulse(s.cfg.URL, t)
+		s.heartbeat.Store(&Heartbeat{Stamped: beat.Time, Received: time.Now(), Cluster: beat.Cluster})
 		if s.cache == nil || time.Since(cached) < cacheHeartbeatEvery {
 			return
 		}
 		cached = time.Now()
 		if err := s.cacheHeartbeat(n.Data); err != nil {
 			s.obs.CacheFailed(dataset.HeartbeatPath, err)
+			return
 		}
+		s.cached()
 	})
 }
 
@@ -65,7 +72,7 @@ func (s *Source) loadCachedHeartbeat() {
 	if err != nil {
 		return
 	}
-	if t, err := s.keys().ParseHeartbeat(n.Data); err == nil {
-		s.heartbeat.CompareAndSwap(nil, &Heartbeat{Stamped: t})
+	if beat, err := s.keys().ParseHeartbeat(n.Data); err == nil {
+		s.heartbeat.CompareAndSwap(nil, &Heartbeat{Stamped: beat.Time, Cluster: beat.Cluster})
 	}
 }

@@ -47,6 +47,8 @@ type Source struct {
 	obs   Observer
 	store *deferred
 	cache store.Store // nil when there is none
+	// identity is asked when a dataset's head is of another store than what is served.
+	identity *dataset.Identity
 
 	ctx    context.Context //nolint:containedctx // the life of the source, ended by Close
 	cancel context.CancelFunc
@@ -61,6 +63,7 @@ type Source struct {
 	feeds   map[zone.Name]*feeds
 
 	heartbeat atomic.Pointer[Heartbeat]
+	cacheCounts
 	switched  chan struct{} // tells trim that a version was switched
 	closeOnce sync.Once
 	closeErr  error
@@ -86,6 +89,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		feeds:    map[zone.Name]*feeds{},
 		switched: make(chan struct{}, 1),
 	}
+	s.identity = dataset.NewIdentity(s.store, s.keys())
 	s.maps.Store(&map[string]*Map{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.CacheDir != "" {
@@ -97,7 +101,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 			s.loadCachedHeartbeat()
 		}
 	}
-	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{})
+	s.pops = start(s, dataset.Ref[*steer.PoPs]{Path: dataset.PoPsPath, Codec: steer.PoPsCodec{}, Keys: s.keys()}, hooks[*steer.PoPs]{changes: popsChanges})
 	s.wg.Go(func() {
 		s.openStore(storeurl.Options{
 			TLS:  secure,
@@ -105,6 +109,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		})
 	})
 	s.wg.Go(s.watchHeartbeat)
+	s.wg.Go(func() { _ = s.identity.Run(s.ctx) }) // its end is that of the source
 	s.wg.Go(func() { s.trim(s.ctx) })
 	return s, nil
 }
@@ -148,6 +153,7 @@ func (s *Source) Zone(origin zone.Name) *Dataset[*zone.Snapshot] {
 			}
 			s.feed(origin, v.Value, passed)
 		},
+		changes: zoneChanges(origin),
 	})
 	s.zones[origin] = d
 	return d

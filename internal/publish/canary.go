@@ -139,7 +139,7 @@ func (p *Publisher) PromoteMap(ctx context.Context, name string) (*MapReceipt, e
 		c.Message = fmt.Sprintf("promoted: staged %s by %s", ViewStaged(staged), staged.Head.By)
 		c.Message = c.Message[:min(len(c.Message), 1000)] // of 1024
 	}
-	receipt, err := p.commitMap(ctx, staged.Value.Map().WithName(name), c, nil)
+	receipt, err := p.commitMap(ctx, c, staged.Value.Map().WithName(name), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (p *Publisher) RollbackMap(ctx context.Context, name string, serial uint32)
 	}
 	c := p.commit()
 	c.RollbackOf = serial
-	return p.commitMap(ctx, old.Value, c, nil)
+	return p.commitMap(ctx, c, old.Value, nil)
 }
 
 // canary is LoadCanary with the Publisher's keys, for what is to be built on; ErrNotStaged when nothing is staged.

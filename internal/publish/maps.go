@@ -97,11 +97,11 @@ func (p *Publisher) PublishMap(ctx context.Context, next *steer.Map) (*MapReceip
 	if err != nil {
 		return nil, err
 	}
-	return p.commitMap(ctx, next, p.commit(), staged)
+	return p.commitMap(ctx, p.commit(), next, staged)
 }
 
 // commitMap commits next unless a guard refuses it or nothing changes. staged is what must not be left beside it, nil for nothing.
-func (p *Publisher) commitMap(ctx context.Context, next *steer.Map, c dataset.Commit, staged *dataset.Version[*steer.Canary]) (*MapReceipt, error) {
+func (p *Publisher) commitMap(ctx context.Context, c dataset.Commit, next *steer.Map, staged *dataset.Version[*steer.Canary]) (*MapReceipt, error) {
 	pops, err := LoadPoPs(ctx, p.s)
 	if err != nil {
 		return nil, err

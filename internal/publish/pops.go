@@ -20,11 +20,15 @@ type PoPsReceipt struct {
 
 // ApplyPoPs makes next the PoP table. Refused are a table in which no PoP can take clients, and one without a PoP that a map names.
 func (p *Publisher) ApplyPoPs(ctx context.Context, next *steer.PoPs) (*PoPsReceipt, error) {
+	return p.replacePoPs(ctx, p.commit(), next)
+}
+
+func (p *Publisher) replacePoPs(ctx context.Context, c dataset.Commit, next *steer.PoPs) (*PoPsReceipt, error) {
 	findings, err := p.missingFromMaps(ctx, next)
 	if err != nil {
 		return nil, err
 	}
-	return p.commitPoPs(ctx, findings, func(*steer.PoPs) (*steer.PoPs, error) { return next, nil })
+	return p.commitPoPs(ctx, c, findings, func(*steer.PoPs) (*steer.PoPs, error) { return next, nil })
 }
 
 // DrainPoP moves percent (0 to 100) of the PoP's client blocks elsewhere; 0 ends a drain.
@@ -65,7 +69,7 @@ func (p *Publisher) SetServiceState(ctx context.Context, name, service string, s
 }
 
 func (p *Publisher) editPoP(ctx context.Context, name string, edit func(*steer.PoP)) (*PoPsReceipt, error) {
-	return p.commitPoPs(ctx, nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
+	return p.commitPoPs(ctx, p.commit(), nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
 		if cur == nil {
 			return nil, fmt.Errorf("%w: publish it with popctl pop apply FILE", dataset.ErrNoDataset)
 		}
@@ -82,9 +86,9 @@ func (p *Publisher) editPoP(ctx context.Context, name string, edit func(*steer.P
 }
 
 // commitPoPs commits what edit makes of the present table; findings are what guards have found already.
-func (p *Publisher) commitPoPs(ctx context.Context, findings []string, edit func(*steer.PoPs) (*steer.PoPs, error)) (*PoPsReceipt, error) {
+func (p *Publisher) commitPoPs(ctx context.Context, c dataset.Commit, findings []string, edit func(*steer.PoPs) (*steer.PoPs, error)) (*PoPsReceipt, error) {
 	out := &PoPsReceipt{}
-	receipt, err := p.pops.Commit(ctx, p.commit(), func(v *dataset.Version[*steer.PoPs]) (*steer.PoPs, error) {
+	receipt, err := p.pops.Commit(ctx, c, func(v *dataset.Version[*steer.PoPs]) (*steer.PoPs, error) {
 		cur := valueOf(v)
 		next, err := edit(cur)
 		if err != nil {
@@ -228,7 +232,7 @@ func failingChange(old, now steer.PoP) string {
 // SetFailing notes what checks found. find gets the present table, and may be called again with a newer one; it returns the services of each
 // PoP, "" for the PoP itself, that are now failing or not. What it leaves out stays. A PoP that the table does not have is left out.
 func (p *Publisher) SetFailing(ctx context.Context, find func(*steer.PoPs) map[string]map[string]bool) (*PoPsReceipt, error) {
-	return p.commitPoPs(ctx, nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
+	return p.commitPoPs(ctx, p.commit(), nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
 		if cur == nil {
 			return nil, fmt.Errorf("%w: publish it with popctl pop apply FILE", dataset.ErrNoDataset)
 		}

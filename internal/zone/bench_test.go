@@ -3,6 +3,7 @@ package zone
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -75,6 +76,26 @@ func BenchmarkApplyOneRecord(b *testing.B) {
 			b.Fatal(err)
 		}
 		s = next
+	}
+}
+
+// BenchmarkChangesOfOneRecord is what a log line about a version costs; BenchmarkApplyOneRecord is what the version costs itself.
+func BenchmarkChangesOfOneRecord(b *testing.B) {
+	s := bigZone(b)
+	codec := Codec{Origin: s.Origin()}
+	next, err := s.Apply(Delta{Put: []RRset{numberedHost(s.Origin(), 7, 1)}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	delta, err := codec.Diff(s, next)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if c, err := codec.Changes(s, next, slices.Values([][]byte{delta}), 3); err != nil || c.Changed != 1 {
+			b.Fatal(c, err)
+		}
 	}
 }
 

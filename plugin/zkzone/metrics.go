@@ -8,7 +8,8 @@ import (
 )
 
 // Labels are bounded: store by the Corefile, dataset by the zones configured and the maps they name,
-// reason and kind by constants.
+// reason, kind and state by constants. What tells how things are is read when it is scraped, see collector; here is what
+// is counted when it happens.
 var (
 	answers = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
@@ -16,27 +17,6 @@ var (
 		Name:      "answers_total",
 		Help:      "Counter of answers by zone and kind (success, nodata, nxdomain, delegation, …).",
 	}, []string{"server", "zone", "kind"})
-
-	serial = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: pluginName,
-		Name:      "serial",
-		Help:      "Serial of the version being served, by dataset (zones/…, maps/…, canaries/…, pops).",
-	}, []string{"dataset"})
-
-	items = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: pluginName,
-		Name:      "items",
-		Help:      "Items (RRsets of a zone, rows of a map, PoPs) in the version being served.",
-	}, []string{"dataset"})
-
-	published = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: pluginName,
-		Name:      "published_timestamp_seconds",
-		Help:      "Unix time at which the version being served was published.",
-	}, []string{"dataset"})
 
 	switches = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
@@ -52,13 +32,6 @@ var (
 		Help:      "Histogram of the time from a version's publication, by the publisher's clock, to its being served.",
 		Buckets:   []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60},
 	}, []string{"kind"})
-
-	pulse = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: pluginName,
-		Name:      "source_timestamp_seconds",
-		Help:      "Unix time of the newest heartbeat seen, stamped by the pipeline's writing end.",
-	}, []string{"store"})
 
 	refused = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
@@ -88,3 +61,25 @@ var (
 		Help:      "Counter of failures to read or write the disk cache.",
 	})
 )
+
+// What collector tells.
+var (
+	serialDesc    = desc("serial", "Serial of the version being served, by dataset (zones/…, maps/…, pops).", "dataset")
+	itemsDesc     = desc("items", "Items (RRsets and steering settings of a zone, rows of a map, PoPs) in the version being served.", "dataset")
+	recordsDesc   = desc("records", "Records of the zone's version being served, those of all variants.", "dataset")
+	publishedDesc = desc("published_timestamp_seconds", "Unix time at which the version being served was published.", "dataset")
+	sourceDesc    = desc("source_timestamp_seconds", "Unix time up to which the data being served is known to be current: the heartbeat's, or the version's own where there is none or the dataset is frozen.", "dataset")
+	stateDesc     = desc("state", "How the dataset stands: 0 live, 1 stale, 2 disk, 3 frozen, 4 none.", "dataset")
+	datasetsDesc  = desc("datasets", "Number of datasets by kind (zone, map, pops) and state (live, stale, disk, frozen, none).", "store", "kind", "state")
+
+	heartbeatDesc    = desc("heartbeat_timestamp_seconds", "Unix time of the newest heartbeat seen, stamped by the pipeline's writing end.", "store")
+	connectedDesc    = desc("store_connected", "Whether the store is in reach: 1 or 0.", "store")
+	contactDesc      = desc("store_contact_timestamp_seconds", "Unix time at which the store was last in reach; now while it is.", "store")
+	sessionsDesc     = desc("store_sessions_total", "Counter of sessions with the store, established or re-established.", "store")
+	cacheWritesDesc  = desc("cache_writes_total", "Counter of versions and heartbeats written to the disk cache.", "store")
+	cacheWrittenDesc = desc("cache_write_timestamp_seconds", "Unix time of the last write to the disk cache.", "store")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, pluginName, name), help, labels, nil)
+}

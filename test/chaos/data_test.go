@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -16,12 +15,13 @@ import (
 )
 
 // TestWipedEnsembleFreezesTheZone deletes all data of all servers, and then
-// lets an operator start anew: what is served stays until the server is told,
-// by the removal of its cache, to take the new store for its own.
+// lets an operator start anew: what is served stays until the new store adopts
+// the old one.
 func TestWipedEnsembleFreezesTheZone(t *testing.T) {
 	long(t)
 	r := newRig(t)
 	r.pub.halt()
+	old := r.pub.cluster(t)
 	r.converge("before the wipe")
 	newest := r.load.newest.Load()
 	for _, s := range r.zk.Servers {
@@ -37,18 +37,12 @@ func TestWipedEnsembleFreezesTheZone(t *testing.T) {
 	r.frozen(newest)
 	r.state("frozen")
 
+	next.adopt(t, old)
 	r.pub = next
-	r.stop(syscall.SIGTERM)
-	if err := os.RemoveAll(r.cache); err != nil {
-		t.Fatal(err)
-	}
-	r.serve()
-	r.ready()
-	r.ask()
-	r.converge("after the cache was removed")
-	r.before = r.measure()
+	r.converge("after the adoption")
 	r.pub.start(t)
 	r.finish()
+	r.state("live")
 }
 
 // TestRestoredOlderSnapshotFreezesTheZoneUntilItIsOvertaken puts a backup of
@@ -98,8 +92,42 @@ func TestAnotherEnsembleOnTheSamePortsFreezesTheZone(t *testing.T) {
 	for i, p := range r.proxies {
 		p.Redirect(r.zk.Servers[i].Addr())
 	}
+	r.pub.must(t, filler)
+	r.converge("back at the first ensemble")
+
+	// And now for good: with a server that starts from its disk cache.
+	old := r.pub.cluster(t)
+	foreign.last.Store(r.load.newest.Load() + 100)
+	r.stop(syscall.SIGTERM)
+	r.each(func(p *zktest.Proxy) { p.Redirect(other.Addr()) })
+	foreign.must(t, filler)
+	foreign.adopt(t, old)
+	r.serve()
+	r.ask()
+	r.pub = foreign
+	r.converge("at the other ensemble")
+	r.before = r.measure()
 	r.pub.start(t)
 	r.finish()
+}
+
+// cluster is the store's id.
+func (p *publisher) cluster(t *testing.T) string {
+	t.Helper()
+	c, err := dataset.ReadCluster(t.Context(), p.st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.ID
+}
+
+// adopt lets the store succeed another one.
+func (p *publisher) adopt(t *testing.T, id string) {
+	t.Helper()
+	_, _, _, err := dataset.AmendCluster(t.Context(), p.st, dataset.Keys{}, func(c *dataset.Cluster) error { return c.Adopt(id, "chaos") })
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestClocksThatAreAnHourOffRefuseNothing stamps heartbeat and head an hour

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/edge"
@@ -32,9 +31,6 @@ func (o *Observer) Lines() []string {
 
 // Switched implements edge.Observer.
 func (o *Observer) Switched(s edge.Switch) { o.add("switched %s from %s", s.Path, s.Source) }
-
-// Pulse implements edge.Observer.
-func (o *Observer) Pulse(string, time.Time) {}
 
 // Refused implements edge.Observer.
 func (o *Observer) Refused(path string, r dataset.Refusal) { o.add("refused %s (%s)", path, r.Reason) }
