@@ -128,10 +128,10 @@ func MapName(key string) string {
 }
 
 // ListPaths lists the datasets below r's root that have a path of their own, whether a catalog names them or not: a disk cache has none. PoPs come first, then
-// maps, then zones: each refers to those before it.
+// maps, what is staged beside them, then zones: each refers to those before it.
 func ListPaths(ctx context.Context, r store.Reader) ([]string, error) {
 	paths := []string{PoPsPath}
-	for _, dir := range []string{mapsDir, zonesDir} {
+	for _, dir := range []string{mapsDir, canariesDir, zonesDir} {
 		keys, err := r.Children(ctx, dir)
 		if err != nil && !errors.Is(err, store.ErrNoNode) {
 			return nil, fmt.Errorf("list the %s: %w", dir, err)
@@ -143,7 +143,7 @@ func ListPaths(ctx context.Context, r store.Reader) ([]string, error) {
 	return paths, nil
 }
 
-// SplitPath returns the kind of a dataset's path ("zones", "maps", "pops") and its key, "" for the PoP table.
+// SplitPath returns the kind of a dataset's path ("zones", "maps", "canaries", "pops") and its key, "" for the PoP table.
 func SplitPath(path string) (kind, key string) {
 	kind, key, _ = strings.Cut(path, "/")
 	return kind, key

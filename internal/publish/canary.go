@@ -91,7 +91,7 @@ func (p *Publisher) StageMap(ctx context.Context, next *steer.Map, rule steer.Ca
 	if plan.Empty() {
 		return &MapReceipt{Receipt: &dataset.Receipt{Old: cur.Head.Serial, New: cur.Head.Serial, Items: cur.Head.Items}, Plan: plan}, nil
 	}
-	receipt, err := p.commitCanary(ctx, name, func(*dataset.Version[*steer.Canary]) (*steer.Canary, error) { return canary, nil })
+	receipt, err := p.commitCanary(ctx, p.commit(), name, func(*dataset.Version[*steer.Canary]) (*steer.Canary, error) { return canary, nil })
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (p *Publisher) commitStaged(ctx context.Context, name string, edit func(*da
 	if _, err := p.canary(ctx, name); err != nil {
 		return nil, err
 	}
-	return p.commitCanary(ctx, name, func(v *dataset.Version[*steer.Canary]) (*steer.Canary, error) {
+	return p.commitCanary(ctx, p.commit(), name, func(v *dataset.Version[*steer.Canary]) (*steer.Canary, error) {
 		if v == nil || v.Value.Map() == nil {
 			return nil, ErrNotStaged
 		}
@@ -208,8 +208,8 @@ func (p *Publisher) commitStaged(ctx context.Context, name string, edit func(*da
 	})
 }
 
-func (p *Publisher) commitCanary(ctx context.Context, name string, edit func(*dataset.Version[*steer.Canary]) (*steer.Canary, error)) (*dataset.Receipt, error) {
-	receipt, err := p.canaryWriter(name).Commit(ctx, p.commit(), func(v *dataset.Version[*steer.Canary]) (*steer.Canary, error) {
+func (p *Publisher) commitCanary(ctx context.Context, c dataset.Commit, name string, edit func(*dataset.Version[*steer.Canary]) (*steer.Canary, error)) (*dataset.Receipt, error) {
+	receipt, err := p.canaryWriter(name).Commit(ctx, c, func(v *dataset.Version[*steer.Canary]) (*steer.Canary, error) {
 		next, err := edit(v)
 		if err != nil {
 			return nil, editError{fmt.Errorf("map %s: %w", name, err)}

@@ -96,6 +96,28 @@ func TestMapIsNotChangedUnderItsCanary(t *testing.T) {
 	}
 }
 
+func TestAdoptingADiskCacheRestoresItsCanary(t *testing.T) {
+	cache, s := newStore(t), newStore(t) // a disk cache has a store's layout
+	mustApply(t, cache, "ams1", "iad2")
+	old := New(cache, Options{By: "test"})
+	if _, err := old.PublishMap(t.Context(), mapTo(t, "ams1")); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []string{"ams1", "iad2"} {
+		_, err := old.StageMap(t.Context(), mapTo(t, m), fivePercent)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := New(s, Options{By: "test", Force: true}).AdoptCache(t.Context(), cache, true); err != nil {
+		t.Fatal(err)
+	}
+	v, err := LoadCanary(t.Context(), s, "edge")
+	if err != nil || v == nil || v.Value.Rule().Share != 500 || v.Head.Serial <= 1 {
+		t.Fatalf("the store has the canary %+v, %v; want the cache's under a higher serial", v, err)
+	}
+}
+
 func TestForgedCanaryIsNotPromoted(t *testing.T) {
 	s := newStore(t)
 	mustApply(t, s, "ams1", "iad2")
