@@ -162,13 +162,18 @@ func (m *steeredMap) popOf(values string) string {
 // serves both; the Corefile has more in the block.
 func (m *steeredMap) serve(t *testing.T, heading, moreMap, moreBlock string) (addr string) {
 	t.Helper()
+	return m.serveFrom(t, "dir://"+t.TempDir(), heading, moreMap, moreBlock)
+}
+
+// serveFrom is serve with a store that the caller knows, which is initialised.
+func (m *steeredMap) serveFrom(t *testing.T, url, heading, moreMap, moreBlock string) (addr string) {
+	t.Helper()
 	var pops, zone strings.Builder
 	zone.WriteString("$ORIGIN example.org.\n@ 3600 IN SOA ns h 1 2 3 4 5\n@ 3600 IN NS ns\nns 3600 IN A 192.0.2.254\n*.www 3600 IN A 192.0.2.253\n")
 	for i, p := range m.pops {
 		fmt.Fprintf(&pops, "%s: {lat: %d, lon: 0}\n", p, i)
 		fmt.Fprintf(&zone, "*.www 3600 IN A %s ;@ pop=%s map=edge\n", m.address(p), p)
 	}
-	url := "dir://" + t.TempDir()
 	popctl(t, url, 0, "init")
 	popctl(t, url, 0, "pop", "apply", writeFile(t, "pops.yaml", pops.String()))
 	popctl(t, url, 0, "map", "publish", "edge", writeFile(t, "edge.yaml", m.text(heading, moreMap)))

@@ -42,7 +42,7 @@ func isSilent(err error) bool {
 // preconditions are the errors that say "not in this state of the store".
 var preconditions = []error{
 	dataset.ErrConflict, dataset.ErrFrozen, dataset.ErrPresented, dataset.ErrSerial, dataset.ErrNotInHistory, dataset.ErrNoDataset, dataset.ErrNoStore, dataset.ErrClock,
-	dataset.ErrUnsignedIdentity, publish.ErrOwnIdentity, publish.ErrEpoch, publish.ErrNoVariant, store.ErrLocked,
+	dataset.ErrUnsignedIdentity, publish.ErrOwnIdentity, publish.ErrEpoch, publish.ErrNoVariant, publish.ErrNotStaged, publish.ErrNoEarlier, store.ErrLocked,
 }
 
 func exitStatus(err error) int {

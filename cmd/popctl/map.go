@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/publish"
+	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/store"
 )
 
@@ -15,11 +18,13 @@ func (a *app) mapCmd() *cobra.Command {
 (the ecs plane) where the query has one, otherwise by the resolver's address (the resolver plane).`,
 		`  popctl map plan edge edge.yaml
   popctl map publish edge edge.yaml
+  popctl map publish edge edge.yaml --canary 5%   # for 5 % of the clients at first, then
+  popctl map promote edge                         # for all of them
   popctl map explain edge 203.0.113.7 --ecs 198.51.100.0/24 --name www.example.org
   popctl map simulate edge queries.csv --drain ams1=50%
   popctl map selftest edge www.example.org --server 192.0.2.53`,
 		a.mapPublishCmd(), a.mapPlanCmd(), a.mapShowCmd(), a.mapExplainCmd(), a.mapListCmd(),
-		a.mapSimulateCmd(), a.mapSelftestCmd())
+		a.mapCanaryCmd(), a.mapPromoteCmd(), a.mapRollbackCmd(), a.mapHistoryCmd(), a.mapSimulateCmd(), a.mapSelftestCmd())
 }
 
 const mapFileHelp = `FILE is YAML or JSON, or "-" for standard input:
@@ -74,6 +79,7 @@ func (a *app) mapPublishCmd() *cobra.Command {
 	var w writeFlags
 	var geo geoFlags
 	var moves moveFlags
+	var canary canaryFlags
 	cmd := &cobra.Command{
 		Use:   "publish NAME FILE",
 		Short: "Make a map what a file says",
@@ -83,11 +89,21 @@ func (a *app) mapPublishCmd() *cobra.Command {
 
 Refused unless --force is given (exit status 3): PoPs that the PoP table, if there is one, does not have;
 for maps of 10 rows or more a change that deletes most of them; and a change that moves more than --max-move
-allows from one PoP to another ("map plan" says what moves).`,
-		Example: `  popctl map publish edge edge.yaml -m "latencies of week 47"`,
-		Args:    wants("NAME", "FILE"),
+allows from one PoP to another ("map plan" says what moves).
+
+With --canary or --canary-edges the map is not published but staged beside the published one, for a share
+of the client blocks, for whoever asks certain edges (see "edge" of popmap), or both. There is one staged
+version of a map: staging replaces the one before. It ends with "map promote" or "map rollback"; until then
+publishing without these flags is refused, and with --force leaves what is staged as it is.`,
+		Example: `  popctl map publish edge edge.yaml -m "latencies of week 47"
+  popctl map publish edge edge.yaml --canary 5%
+  popctl map publish edge edge.yaml --canary-edges 'lab1,ams1-*'`,
+		Args: wants("NAME", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
+			rule, staged, err := canary.rule()
+			if err != nil {
+				return err
+			}
 			if w.moves, err = moves.budget(a); err != nil {
 				return err
 			}
@@ -98,20 +114,23 @@ allows from one PoP to another ("map plan" says what moves).`,
 				if err != nil {
 					return err
 				}
+				if staged {
+					defer bar.clear()
+					return a.stage(ctx, p, next.Map, rule)
+				}
 				r, err := p.PublishMap(ctx, next.Map)
 				bar.clear()
 				if err != nil {
 					return err
 				}
-				a.warnAll(r.Plan.Warnings)
-				line := commitLine("map "+args[0], r.Plan.Counts(), r.Receipt)
-				return a.printReceipt(r.Receipt, r.Plan.Added, r.Plan.Deleted, r.Plan.Changed, line)
+				return a.mapReceipt(args[0], r, "")
 			})
 		},
 	}
 	w.register(cmd)
 	geo.register(cmd)
 	moves.register(cmd)
+	canary.register(cmd.Flags())
 	return cmd
 }
 
@@ -162,33 +181,64 @@ conflict, 1 error.`,
 }
 
 func (a *app) mapShowCmd() *cobra.Command {
-	return &cobra.Command{
+	canary := false
+	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Print a map",
-		Long:  `Print the map NAME as a map file, which "map publish" reads back to the same map.`,
+		Long: `Print the map NAME as a map file, which "map publish" reads back to the same map; with --canary its staged
+version. A comment at its head says what is staged.`,
 		Example: `  popctl map show edge > edge.yaml
   popctl map show edge -o json | jq .rows`,
 		Args: wants("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+				staged, err := publish.LoadCanary(ctx, s, args[0])
+				if err != nil {
+					return err
+				}
+				if canary {
+					return a.showCanary(args[0], staged)
+				}
 				v, err := publish.LoadMap(ctx, s, args[0])
 				if err != nil {
 					return err
 				}
+				view := publish.ViewMap(v)
+				if staged != nil {
+					view.Canary = publish.ViewStaged(staged)
+				}
 				if a.output == "json" {
-					return a.printJSON(publish.ViewMap(v))
+					return a.printJSON(view)
+				}
+				if staged != nil {
+					fmt.Fprintf(a.stdout, "# staged beside it: %s, by %s; see it with --canary\n", view.Canary, oneLine(view.Canary.By))
 				}
 				return publish.WriteMap(a.stdout, v.Value)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&canary, "canary", false, "show the staged version")
+	return cmd
+}
+
+// showCanary prints a staged version.
+func (a *app) showCanary(name string, staged *dataset.Version[*steer.Canary]) error {
+	if staged == nil {
+		return fmt.Errorf("map %s: %w", name, publish.ErrNotStaged)
+	}
+	if a.output == "json" {
+		return a.printJSON(publish.ViewCanary(staged))
+	}
+	view := publish.ViewStaged(staged)
+	fmt.Fprintf(a.stdout, "# staged: %s, by %s\n", view, oneLine(view.By))
+	return publish.WriteMap(a.stdout, staged.Value.Map())
 }
 
 func (a *app) mapListCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the maps",
-		Long:    "List all maps with their serial, size, and when and by whom they were published last.",
+		Long:    "List all maps with their serial, size, when and by whom they were published last, and what is staged.",
 		Example: "  popctl map list",
 		Args:    wants(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -197,7 +247,15 @@ func (a *app) mapListCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.printTable(list, listHeader("MAP"), listRows(list))
+				rows := listRows(list)
+				for i, l := range list {
+					staged := ""
+					if l.Canary != nil {
+						staged = l.Canary.String()
+					}
+					rows[i] = append(rows[i], staged)
+				}
+				return a.printTable(list, append(listHeader("MAP"), "STAGED"), rows)
 			})
 		},
 	}
@@ -244,6 +302,7 @@ GeoIP database, say "asn=AS64500" or "country=NL". A published map holds the res
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.ECS, "ecs", "", "client subnet that the query carries, as `PREFIX` or address")
+	f.StringVar(&q.Edge, "edge", "", "`name` of the edge that is asked, which matters to a version staged for edges")
 	f.StringVar(&q.Name, "name", "", "also show the answer for this `QNAME`")
 	f.StringVar(&q.Type, "type", "A", "record `TYPE` of the answer")
 	f.StringVar(&file, "file", "", "map `FILE` to explain instead of the published map")

@@ -51,6 +51,7 @@ Exit status: 0 all is as the map says, 2 something is not, 1 error, 4 the map or
 	}
 	f := cmd.Flags()
 	f.StringVar(&t.Server, "server", "", "`HOST` or HOST:PORT of the name server")
+	f.StringVar(&t.Edge, "edge", "", "the server's `name`, which matters to a version of the map that is staged for edges")
 	f.StringVar(&typ, "type", "A", "record `TYPE` to ask for")
 	f.Float64Var(&t.Rate, "rate", 1000, "queries a second at most")
 	f.IntVar(&t.Parallel, "parallel", 16, "queries under way at most, 1 to 1000")
@@ -89,6 +90,13 @@ func (a *app) prepareSelftest(cmd *cobra.Command, t *selftest.Test, name, qname,
 			return err
 		}
 		t.Map = m.Value
+		staged, err := publish.LoadCanary(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		if staged != nil {
+			t.Canary = staged.Value
+		}
 		if t.PoPs, err = publish.LoadPoPs(ctx, s); err != nil {
 			return err
 		}

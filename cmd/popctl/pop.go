@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ drain reaches every edge in milliseconds.`,
 			func(ctx context.Context, p *publish.Publisher, name, service string) (*publish.PoPsReceipt, error) {
 				return setState(ctx, p, name, service, steer.Down)
 			}),
-		a.popEditCmd("up", "Put a PoP into service", "Send clients to the PoP NAME again, but for what a drain keeps away.",
+		a.popEditCmd("up", "Put a PoP into service", "Send clients to the PoP NAME again, but for what a drain keeps away. If checks found it down\n(see popctl probe), that is forgotten until they find it again.",
 			func(ctx context.Context, p *publish.Publisher, name, service string) (*publish.PoPsReceipt, error) {
 				return setState(ctx, p, name, service, steer.Up)
 			}),
@@ -157,7 +158,7 @@ func (a *app) popListCmd() *cobra.Command {
 				}
 				rows := make([][]string, len(list.PoPs))
 				for i, p := range list.PoPs {
-					rows[i] = []string{p.Name, p.State, fmt.Sprintf("%d%%", p.Drain), fmt.Sprint(p.Lat), fmt.Sprint(p.Lon), strconv.FormatInt(p.Capacity, 10), services(p)}
+					rows[i] = []string{p.Name, popState(p), fmt.Sprintf("%d%%", p.Drain), fmt.Sprint(p.Lat), fmt.Sprint(p.Lon), strconv.FormatInt(p.Capacity, 10), services(p)}
 				}
 				return a.printTable(list, []string{"POP", "STATE", "DRAIN", "LAT", "LON", "CAPACITY", "SERVICES"}, rows)
 			})
@@ -176,5 +177,18 @@ func services(p publish.PoPView) string {
 			out = append(out, fmt.Sprintf("%s %d%%", s.Name, s.Drain))
 		}
 	}
+	for _, name := range p.Failing {
+		if service, ok := strings.CutPrefix(name, "service/"); ok {
+			out = append(out, service+" failing")
+		}
+	}
 	return strings.Join(out, ", ")
+}
+
+// popState is the PoP's state for the table, with what checks found.
+func popState(p publish.PoPView) string {
+	if slices.Contains(p.Failing, "pop") {
+		return p.State + ", failing"
+	}
+	return p.State
 }

@@ -93,7 +93,7 @@ Exit status, for all commands but "check", which has its own:
 		return usagef("%w (see %s --help)", err, cmd.CommandPath())
 	})
 	cmd.SetVersionTemplate("popctl {{.Version}}\n")
-	cmd.AddCommand(a.initCmd(), a.zoneCmd(), a.popCmd(), a.mapCmd(), a.pulseCmd(), a.adoptCmd(), a.keyCmd(), a.checkCmd(), a.versionCmd())
+	cmd.AddCommand(a.initCmd(), a.zoneCmd(), a.popCmd(), a.mapCmd(), a.probeCmd(), a.pulseCmd(), a.adoptCmd(), a.keyCmd(), a.checkCmd(), a.versionCmd())
 	return cmd
 }
 

@@ -74,19 +74,26 @@ each was published, by whom, how many records it has, and why.`,
 			if err != nil {
 				return err
 			}
-			return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
-				h, err := publish.ZoneHistory(ctx, s, origin)
-				if err != nil {
-					return err
-				}
-				rows := make([][]string, len(h))
-				for i, e := range h {
-					rows[i] = []string{serialText(e.Serial), when(e.Published), oneLine(e.By), strconv.Itoa(e.Items), remarks(e), oneLine(e.Message)}
-				}
-				return a.printTable(h, []string{"SERIAL", "PUBLISHED", "BY", "ITEMS", "REMARKS", "MESSAGE"}, rows)
+			return a.history(cmd, func(ctx context.Context, r store.Reader) ([]publish.HistoryEntry, error) {
+				return publish.ZoneHistory(ctx, r, origin)
 			})
 		},
 	}
+}
+
+// history prints the versions of a dataset.
+func (a *app) history(cmd *cobra.Command, read func(context.Context, store.Reader) ([]publish.HistoryEntry, error)) error {
+	return a.withStore(cmd, func(ctx context.Context, s store.Store) error {
+		h, err := read(ctx, s)
+		if err != nil {
+			return err
+		}
+		rows := make([][]string, len(h))
+		for i, e := range h {
+			rows[i] = []string{serialText(e.Serial), when(e.Published), oneLine(e.By), strconv.Itoa(e.Items), remarks(e), oneLine(e.Message)}
+		}
+		return a.printTable(h, []string{"SERIAL", "PUBLISHED", "BY", "ITEMS", "REMARKS", "MESSAGE"}, rows)
+	})
 }
 
 // remarks tells what is special about a version.

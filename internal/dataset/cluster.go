@@ -53,7 +53,7 @@ func Init(ctx context.Context, s store.Store) (cluster Cluster, created bool, er
 	fail := func(err error) (Cluster, bool, error) {
 		return Cluster{}, false, fmt.Errorf("initialise the store: %w", err)
 	}
-	for _, dir := range []string{"", zonesDir, mapsDir, PoPsPath, blobsDir} {
+	for _, dir := range []string{"", zonesDir, mapsDir, canariesDir, PoPsPath, blobsDir} {
 		if err := store.MkdirAll(ctx, s, dir); err != nil {
 			return fail(err)
 		}

@@ -17,7 +17,9 @@ const PoPsPath = "pops"
 const (
 	zonesDir = "zones"
 	mapsDir  = "maps"
-	rootKey  = "@"
+	// canariesDir is beside maps, not inside, because a canary is no map of the catalog.
+	canariesDir = "canaries"
+	rootKey     = "@"
 )
 
 // ZonePath returns the path of a zone's dataset: "zones/" and the zone's name in lower case, without the trailing dot, the
@@ -28,12 +30,17 @@ func ZonePath(origin string) string {
 }
 
 // MapPath returns the path of a map's dataset. Bytes are written as in ZonePath, the case stays.
-func MapPath(name string) string {
+func MapPath(name string) string { return store.Join(mapsDir, mapKey(name)) }
+
+// CanaryPath returns the path of the dataset that holds a version of the map which is staged beside it.
+func CanaryPath(name string) string { return store.Join(canariesDir, mapKey(name)) }
+
+func mapKey(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
 		appendKeyByte(&b, name[i])
 	}
-	return store.Join(mapsDir, b.String())
+	return b.String()
 }
 
 // ZoneKey returns the key of the zone whose dataset is at path; see ZoneName.
@@ -124,10 +131,10 @@ func MapName(key string) string {
 }
 
 // ListPaths lists the datasets below r's root that have a path of their own, whether a catalog names them or not: a disk cache has none. PoPs come first, then
-// maps, then zones: each refers to those before it.
+// maps, what is staged beside them, then zones: each refers to those before it.
 func ListPaths(ctx context.Context, r store.Reader) ([]string, error) {
 	paths := []string{PoPsPath}
-	for _, dir := range []string{mapsDir, zonesDir} {
+	for _, dir := range []string{mapsDir, canariesDir, zonesDir} {
 		keys, err := r.Children(ctx, dir)
 		if err != nil && !errors.Is(err, store.ErrNoNode) {
 			return nil, fmt.Errorf("list the %s: %w", dir, err)
@@ -139,7 +146,7 @@ func ListPaths(ctx context.Context, r store.Reader) ([]string, error) {
 	return paths, nil
 }
 
-// SplitPath returns the kind of a dataset's path ("zones", "maps", "pops") and its key, "" for the PoP table.
+// SplitPath returns the kind of a dataset's path ("zones", "maps", "canaries", "pops") and its key, "" for the PoP table.
 func SplitPath(path string) (kind, key string) {
 	kind, key, _ = strings.Cut(path, "/")
 	return kind, key

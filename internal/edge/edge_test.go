@@ -53,7 +53,7 @@ func TestMapsThatAZoneNamesAreFollowed(t *testing.T) {
 	if err := src.Zone(origin).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the map has data", func() bool { return src.Map("named") != nil })
+	until(t, "the map has data", func() bool { v, _ := src.Map("named"); return v != nil })
 }
 
 func TestDiskCacheIsServedAtOnceAndConfirmedLater(t *testing.T) {

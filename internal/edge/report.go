@@ -76,7 +76,10 @@ func (s *Source) Report(now time.Time) Report {
 		r.Datasets = append(r.Datasets, report)
 	}
 	for _, d := range s.Maps() {
-		r.Datasets = append(r.Datasets, reportOn(s, d, now))
+		r.Datasets = append(r.Datasets, reportOn(s, d.Dataset, now))
+		if d.canary.Current() != nil { // most maps never have one
+			r.Datasets = append(r.Datasets, reportOn(s, d.canary, now))
+		}
 	}
 	r.Catalog = s.listing.report.Load()
 	if s.pops.Current() != nil { // it is followed whether or not somebody steers

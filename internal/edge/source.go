@@ -64,8 +64,8 @@ type Source struct {
 
 	zonesMu sync.Mutex
 	zones   map[zone.Name]*followed
-	mapsMu  sync.Mutex                                      // for writers; a new zone version takes it while zonesMu may be held
-	maps    atomic.Pointer[map[string]*Dataset[*steer.Map]] // copied on write: read by every steered query
+	mapsMu  sync.Mutex                      // for writers; a new zone version takes it while zonesMu may be held
+	maps    atomic.Pointer[map[string]*Map] // copied on write: read by every steered query
 	pops    *Dataset[*steer.PoPs]
 	onPoPs  popsListeners
 	feedsMu sync.Mutex // taken while zonesMu may be held, like mapsMu
@@ -104,7 +104,7 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		switched: make(chan struct{}, 1),
 	}
 	s.identity = dataset.NewIdentity(s.store, s.keys())
-	s.maps.Store(&map[string]*Dataset[*steer.Map]{})
+	s.maps.Store(&map[string]*Map{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.listing.known = make(chan struct{})
 	if cfg.CacheDir != "" {
@@ -152,35 +152,37 @@ func (s *Source) openStore(o storeurl.Options) {
 	}
 }
 
-// FollowMap returns the map's dataset, following it from the first call on;
+// FollowMap returns the named map, following it from the first call on;
 // nil when maxMaps are followed already.
-func (s *Source) FollowMap(name string) *Dataset[*steer.Map] {
+func (s *Source) FollowMap(name string) *Map {
 	s.mapsMu.Lock()
 	defer s.mapsMu.Unlock()
 	old := *s.maps.Load()
-	if d := old[name]; d != nil || len(old) >= maxMaps {
-		return d
+	if m := old[name]; m != nil || len(old) >= maxMaps {
+		return m
 	}
-	d := start(s, dataset.Ref[*steer.Map]{Path: dataset.MapPath(name), Codec: steer.MapCodec{Name: name}, Keys: s.keys()}, hooks[*steer.Map]{})
+	m := s.startMap(name)
 	next := maps.Clone(old)
-	next[name] = d
+	next[name] = m
 	s.maps.Store(&next)
-	return d
+	return m
 }
 
-// Map returns the newest version of a followed map, nil when it isn't
-// followed or has no data yet.
-func (s *Source) Map(name string) *dataset.Version[*steer.Map] {
-	d := (*s.maps.Load())[name]
-	if d == nil {
-		return nil
+// Map returns the newest version of a followed map and what is staged beside
+// it; nil when it isn't followed or has no data yet, and when nothing is staged.
+func (s *Source) Map(name string) (*dataset.Version[*steer.Map], *steer.Canary) {
+	m := (*s.maps.Load())[name]
+	if m == nil {
+		return nil, nil
 	}
-	return d.Current()
+	if c := m.Canary(); c != nil {
+		return m.Current(), c.Value
+	}
+	return m.Current(), nil
 }
 
-// Maps returns the datasets of all followed maps by name. The caller must not
-// change the map.
-func (s *Source) Maps() map[string]*Dataset[*steer.Map] { return *s.maps.Load() }
+// Maps returns all followed maps by name. The caller must not change the map.
+func (s *Source) Maps() map[string]*Map { return *s.maps.Load() }
 
 // PoPs returns the PoP table's dataset.
 func (s *Source) PoPs() *Dataset[*steer.PoPs] { return s.pops }

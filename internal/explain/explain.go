@@ -4,6 +4,7 @@ package explain
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -20,6 +21,7 @@ type Question struct {
 	ECS      netip.Prefix // the client subnet; the zero value is none
 	Name     zone.Name    // the name asked for; "" explains the map alone
 	Type     uint16       // with Name
+	Edge     string       // the edge that is asked, for a canary that goes by edges
 }
 
 // Client is who asks.
@@ -30,6 +32,7 @@ func (q *Question) Client() steer.Client {
 // Data is what decides.
 type Data struct {
 	Map      *steer.Map     // nil while there is none: then Fallback decides
+	Canary   *steer.Canary  // staged beside Map, nil for none
 	Fallback []string       // PoPs in order of preference
 	PoPs     *steer.PoPs    // nil: every PoP counts as up
 	Zone     *zone.Snapshot // that holds the question's name; not needed without a name
@@ -54,6 +57,7 @@ type Explanation struct {
 	Chosen   string   `json:"chosen"`         // "" when every PoP was passed over
 	Passed   []Passed `json:"passed"`         // the PoPs before it, and why they weren't chosen
 	Answer   *Answer  `json:"answer,omitempty"`
+	Canary   *Canary  `json:"canary,omitempty"` // while one is staged
 	Notes    []string `json:"notes"`
 }
 
@@ -81,8 +85,13 @@ func Explain(data Data, q Question) (*Explanation, error) {
 	d := steer.Decision{List: data.Fallback}
 	e := &Explanation{Map: q.Map, Resolver: q.Resolver.String(), Reason: NoMap, Passed: []Passed{}, Notes: []string{}}
 	if m := data.Map; m != nil {
-		d = m.Decide(q.Client())
-		e.Serial, e.Block, e.Reason, e.Row = m.Serial(), d.Block.String(), d.Reason.String(), rowOf(m, &d, q)
+		d = data.Canary.Decide(m, q.Edge, q.Client())
+		decided := m
+		if d.Canary {
+			decided = data.Canary.Map()
+		}
+		e.Serial, e.Block, e.Reason, e.Row = m.Serial(), d.Block.String(), d.Reason.String(), rowOf(decided, &d, q)
+		e.Canary = explainCanary(data.Canary, m, q, &d)
 	}
 	e.Plane, e.Scope, e.PoPs = d.Plane.String(), int(d.Scope), d.List
 	if q.ECS.IsValid() {
@@ -96,6 +105,37 @@ func Explain(data Data, q Question) (*Explanation, error) {
 		return e, nil
 	}
 	return e, e.answer(data, q, &d)
+}
+
+// A Canary says which version of the map a client has while one is staged.
+type Canary struct {
+	Serial uint32   `json:"serial"` // the canary's own
+	For    string   `json:"for"`    // "5 % of client blocks"
+	Used   bool     `json:"used"`   // the staged version decided
+	Now    []string `json:"now"`    // the list of the published version
+	Then   []string `json:"then"`   // the list of the staged one
+}
+
+func explainCanary(c *steer.Canary, m *steer.Map, q Question, d *steer.Decision) *Canary {
+	if c.Map() == nil {
+		return nil
+	}
+	return &Canary{
+		Serial: c.Serial(), For: c.Rule().String(), Used: d.Canary,
+		Now: m.Decide(q.Client()).List, Then: c.Map().Decide(q.Client()).List,
+	}
+}
+
+// String returns a line for people.
+func (c *Canary) String() string {
+	s := fmt.Sprintf("staged serial %d for %s: ", c.Serial, c.For)
+	switch {
+	case slices.Equal(c.Now, c.Then):
+		return s + "both versions have the same list here"
+	case c.Used:
+		return s + "it decides here; the published version has " + strings.Join(c.Now, ", ")
+	}
+	return s + "not here; it has " + strings.Join(c.Then, ", ")
 }
 
 // rowOf names the row that the deciding plane has for the client.

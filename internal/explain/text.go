@@ -17,6 +17,9 @@ func (e *Explanation) Lines() []string {
 	if e.ECS != "" {
 		line("ecs", "%s", e.ECS)
 	}
+	if e.Canary != nil {
+		line("canary", "%s", e.Canary)
+	}
 	line("decided", "by the %s plane (%s), for all of %s, reply scope %d", e.Plane, e.Reason, e.Block, e.Scope)
 	if e.Row != "" {
 		line("row", "%s", e.Row)
@@ -82,6 +85,9 @@ func (e *Explanation) Strings() []string {
 	}
 	add("resolver", e.Resolver)
 	add("ecs", e.ECS)
+	if e.Canary != nil {
+		add("canary", e.Canary.String())
+	}
 	add("plane", e.Plane)
 	add("reason", e.Reason)
 	add("block", e.Block)

@@ -77,7 +77,7 @@ var fields = map[string]func(p *steer.PoP, s string) error{
 func (r *popsReader) pop(name string, v value) steer.PoP {
 	pop := steer.PoP{Name: name}
 	if was, ok := r.current.Get(name); ok {
-		pop.State, pop.Drain, pop.Services = was.State, was.Drain, was.Services
+		pop.State, pop.Drain, pop.Services, pop.Failing = was.State, was.Drain, was.Services, was.Failing
 	}
 	if v.null() {
 		return pop

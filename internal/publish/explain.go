@@ -25,11 +25,12 @@ type ExplainText struct {
 	Map, Address     string
 	ECS              string // prefix or address; "" for none
 	Name, Type, Zone string // Name and Zone may be ""
+	Edge             string // may be ""
 }
 
 // Parse reads t.
 func (t ExplainText) Parse() (ExplainQuestion, error) {
-	q := ExplainQuestion{Question: explain.Question{Map: t.Map}}
+	q := ExplainQuestion{Question: explain.Question{Map: t.Map, Edge: t.Edge}}
 	var err error
 	if q.Resolver, err = netip.ParseAddr(t.Address); err != nil || q.Resolver.Zone() != "" {
 		return q, fmt.Errorf("address %q is not an IP address, like 192.0.2.1 (a client subnet goes to --ecs)", t.Address)
@@ -65,6 +66,13 @@ func Explain(ctx context.Context, r store.Reader, q ExplainQuestion) (*explain.E
 		return nil, err
 	}
 	data := explain.Data{Map: m, PoPs: pops}
+	if q.File == nil {
+		staged, err := LoadCanary(ctx, r, q.Map)
+		if err != nil {
+			return nil, err
+		}
+		data.Canary = valueOf(staged)
+	}
 	if q.Name != "" {
 		origin, err := zoneOf(ctx, r, q)
 		if err != nil {

@@ -23,6 +23,7 @@ type Listed struct {
 	Published time.Time `json:"published,omitzero"`
 	By        string    `json:"by"`
 	Err       string    `json:"error,omitempty"`
+	Canary    *Staged   `json:"canary,omitempty"` // what is staged beside a map
 }
 
 // ListZones lists the zones by the order of their keys in the store.
@@ -32,7 +33,22 @@ func ListZones(ctx context.Context, r store.Reader) ([]Listed, error) {
 
 // ListMaps lists the maps by name.
 func ListMaps(ctx context.Context, r store.Reader) ([]Listed, error) {
-	return list(ctx, r, "maps", func(key string) string { return key })
+	out, err := list(ctx, r, "maps", func(key string) string { return key })
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		v, err := LoadCanary(ctx, r, out[i].Name)
+		switch {
+		case errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil:
+			return nil, fmt.Errorf("list the maps: %w", err)
+		case err != nil:
+			out[i].Err = err.Error()
+		case v != nil:
+			out[i].Canary = ViewStaged(v)
+		}
+	}
+	return out, nil
 }
 
 func list(ctx context.Context, r store.Reader, dir string, nameOf func(key string) string) ([]Listed, error) {
@@ -82,9 +98,18 @@ type HistoryEntry struct {
 
 // ZoneHistory lists the versions of a zone that are still kept, newest first.
 func ZoneHistory(ctx context.Context, r store.Reader, origin zone.Name) ([]HistoryEntry, error) {
-	entries, err := dataset.History(ctx, r, ZoneRef(origin))
+	return history(ctx, r, ZoneRef(origin), "zone "+origin.String())
+}
+
+// MapHistory lists the versions of a map that are still kept, newest first.
+func MapHistory(ctx context.Context, r store.Reader, name string) ([]HistoryEntry, error) {
+	return history(ctx, r, MapRef(name), "map "+name)
+}
+
+func history[V any](ctx context.Context, r store.Reader, ref dataset.Ref[V], what string) ([]HistoryEntry, error) {
+	entries, err := dataset.History(ctx, r, ref)
 	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", origin, err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	out := make([]HistoryEntry, len(entries))
 	for i, e := range entries {
@@ -173,7 +198,8 @@ type MapView struct {
 	Published time.Time `json:"published"`
 	By        string    `json:"by"`
 	Default   []string  `json:"default"`
-	Rows      []MapRow  `json:"rows"` // resolver plane, ecs plane; by address
+	Rows      []MapRow  `json:"rows"`             // resolver plane, ecs plane; by address
+	Canary    *Staged   `json:"canary,omitempty"` // what is staged beside it, or, of a staged version, its own
 }
 
 // A MapRow is one row of a map.
@@ -214,6 +240,8 @@ type PoPView struct {
 	Capacity int64   `json:"capacity"`
 	// Services are those that are down or drained.
 	Services []ServiceView `json:"services,omitempty"`
+	// Failing is what active checks found down: "pop" for the PoP itself, "service/NAME" for a service.
+	Failing []string `json:"failing,omitempty"`
 }
 
 // A ServiceView is one service of a PoP.
@@ -237,6 +265,13 @@ func ListPoPs(ctx context.Context, r store.Reader) (*PoPsView, error) {
 		v := PoPView{Name: p.Name, State: p.State.String(), Drain: p.Drain, Lat: p.Lat, Lon: p.Lon, Capacity: p.Capacity}
 		for _, s := range p.Services {
 			v.Services = append(v.Services, ServiceView{s.Name, s.State.String(), s.Drain})
+		}
+		for _, service := range p.Failing {
+			if service == "" {
+				v.Failing = append(v.Failing, "pop")
+			} else {
+				v.Failing = append(v.Failing, "service/"+service)
+			}
 		}
 		out.PoPs = append(out.PoPs, v)
 	}

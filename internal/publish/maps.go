@@ -91,12 +91,17 @@ type MapReceipt struct {
 	Plan *MapPlan
 }
 
-// PublishMap makes next the content of the map of its name.
+// PublishMap makes next the content of the map of its name. Refused is that while a version is staged.
 func (p *Publisher) PublishMap(ctx context.Context, next *steer.Map) (*MapReceipt, error) {
-	return p.commitMap(ctx, p.commit(), next)
+	staged, err := LoadCanary(ctx, p.s, next.Name())
+	if err != nil {
+		return nil, err
+	}
+	return p.commitMap(ctx, p.commit(), next, staged)
 }
 
-func (p *Publisher) commitMap(ctx context.Context, c dataset.Commit, next *steer.Map) (*MapReceipt, error) {
+// commitMap commits next unless a guard refuses it or nothing changes. staged is what must not be left beside it, nil for nothing.
+func (p *Publisher) commitMap(ctx context.Context, c dataset.Commit, next *steer.Map, staged *dataset.Version[*steer.Canary]) (*MapReceipt, error) {
 	pops, err := LoadPoPs(ctx, p.s)
 	if err != nil {
 		return nil, err
@@ -107,6 +112,7 @@ func (p *Publisher) commitMap(ctx context.Context, c dataset.Commit, next *steer
 		if plan, err = p.planMap(valueOf(v), next, pops); err != nil {
 			return nil, editError{err}
 		}
+		plan.besides(staged)
 		if plan.Empty() {
 			return v.Value, nil
 		}
@@ -131,10 +137,15 @@ func (p *Publisher) PlanMap(ctx context.Context, next *steer.Map) (*MapPlan, err
 	if err != nil {
 		return nil, err
 	}
+	staged, err := LoadCanary(ctx, p.s, next.Name())
+	if err != nil {
+		return nil, err
+	}
 	plan, err := p.planMap(valueOf(cur), next, pops)
 	if err != nil {
 		return nil, err
 	}
+	plan.besides(staged)
 	return plan, writable(ctx, p.s, MapRef(next.Name()).Path)
 }
 

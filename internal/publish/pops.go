@@ -36,27 +36,35 @@ func (p *Publisher) DrainPoP(ctx context.Context, name string, percent int) (*Po
 	return p.editPoP(ctx, name, func(pop *steer.PoP) { pop.Drain = percent })
 }
 
-// SetPoPState takes the PoP out of service or puts it back. A drain stays as it is.
+// SetPoPState takes the PoP out of service or puts it back. A drain stays as it is. Putting it back also forgets that checks found it
+// down, until they find it again.
 func (p *Publisher) SetPoPState(ctx context.Context, name string, state steer.State) (*PoPsReceipt, error) {
-	return p.editPoP(ctx, name, func(pop *steer.PoP) { pop.State = state })
+	return p.editPoP(ctx, name, func(pop *steer.PoP) {
+		pop.State = state
+		if state == steer.Up {
+			*pop = pop.WithFailing("", false)
+		}
+	})
 }
 
 // DrainService is DrainPoP for one service of the PoP: for the names that are marked with it.
 func (p *Publisher) DrainService(ctx context.Context, name, service string, percent int) (*PoPsReceipt, error) {
-	return p.editService(ctx, name, service, func(s *steer.Service) { s.Drain = percent })
+	return p.editPoP(ctx, name, func(pop *steer.PoP) {
+		s := steer.Service{Name: service, Drain: percent}
+		s.State, _ = pop.ServiceState(service)
+		*pop = pop.WithService(s)
+	})
 }
 
 // SetServiceState is SetPoPState for one service of the PoP.
 func (p *Publisher) SetServiceState(ctx context.Context, name, service string, state steer.State) (*PoPsReceipt, error) {
-	return p.editService(ctx, name, service, func(s *steer.Service) { s.State = state })
-}
-
-func (p *Publisher) editService(ctx context.Context, name, service string, edit func(*steer.Service)) (*PoPsReceipt, error) {
 	return p.editPoP(ctx, name, func(pop *steer.PoP) {
-		s := steer.Service{Name: service}
-		s.State, s.Drain = pop.ServiceState(service)
-		edit(&s)
+		s := steer.Service{Name: service, State: state}
+		_, s.Drain = pop.ServiceState(service)
 		*pop = pop.WithService(s)
+		if state == steer.Up {
+			*pop = pop.WithFailing(service, false)
+		}
 	})
 }
 
@@ -131,7 +139,7 @@ func (r *PoPsReceipt) compare(cur, next *steer.PoPs) {
 // anyUsable tells whether some client can be sent to some PoP.
 func anyUsable(t *steer.PoPs) bool {
 	for pop := range t.All() {
-		if pop.State == steer.Up && pop.Drain < 100 {
+		if state, drain := pop.For(""); state == steer.Up && drain < 100 {
 			return true
 		}
 	}
@@ -155,6 +163,16 @@ func (p *Publisher) missingFromMaps(ctx context.Context, next *steer.PoPs) ([]st
 		}
 		if missing := unknownPoPs(next, mapPoPs(v.Value)); len(missing) > 0 {
 			findings = append(findings, fmt.Sprintf("lacks PoPs that map %s names: %s", name, listed(missing)))
+		}
+		staged, err := LoadCanary(ctx, p.s, name)
+		if err != nil {
+			return nil, err
+		}
+		if staged == nil {
+			continue
+		}
+		if missing := unknownPoPs(next, mapPoPs(staged.Value.Map())); len(missing) > 0 {
+			findings = append(findings, fmt.Sprintf("lacks PoPs that the staged version of map %s names: %s", name, listed(missing)))
 		}
 	}
 	return findings, nil
@@ -186,7 +204,51 @@ func popChange(old, now steer.PoP) string {
 	if old.Capacity != now.Capacity {
 		s += fmt.Sprintf(" capacity %d→%d", old.Capacity, now.Capacity)
 	}
-	return s + servicesChange(old, now)
+	return s + servicesChange(old, now) + failingChange(old, now)
+}
+
+// failingChange names what checks found down or up again.
+func failingChange(old, now steer.PoP) string {
+	var s strings.Builder
+	names := slices.Concat(old.Failing, now.Failing)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		was, is := slices.Contains(old.Failing, name), slices.Contains(now.Failing, name)
+		if was == is {
+			continue
+		}
+		if name != "" {
+			s.WriteString(" " + name)
+		}
+		if is {
+			s.WriteString(" ok→failing")
+		} else {
+			s.WriteString(" failing→ok")
+		}
+	}
+	return s.String()
+}
+
+// SetFailing notes what checks found. find gets the present table, and may be called again with a newer one; it returns the services of each
+// PoP, "" for the PoP itself, that are now failing or not. What it leaves out stays. A PoP that the table does not have is left out.
+func (p *Publisher) SetFailing(ctx context.Context, find func(*steer.PoPs) map[string]map[string]bool) (*PoPsReceipt, error) {
+	return p.commitPoPs(ctx, p.commit(), nil, func(cur *steer.PoPs) (*steer.PoPs, error) {
+		if cur == nil {
+			return nil, fmt.Errorf("%w: publish it with popctl pop apply FILE", dataset.ErrNoDataset)
+		}
+		next := cur
+		for name, services := range find(cur) {
+			pop, ok := cur.Get(name)
+			if !ok {
+				continue
+			}
+			for service, failing := range services {
+				pop = pop.WithFailing(service, failing)
+			}
+			next = next.With(pop)
+		}
+		return next, nil
+	})
 }
 
 // servicesChange names the services whose states differ.

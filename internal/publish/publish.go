@@ -37,11 +37,12 @@ type Signer func(next, cur *zone.Snapshot) (*zone.Snapshot, error)
 // A Publisher changes the datasets of one store. Its methods may not be called concurrently: it keeps one writer per dataset, so that a run of changes
 // does not read the whole dataset each time.
 type Publisher struct {
-	s     store.Store
-	o     Options
-	zones map[zone.Name]*dataset.Writer[*zone.Snapshot]
-	maps  map[string]*dataset.Writer[*steer.Map]
-	pops  *dataset.Writer[*steer.PoPs]
+	s        store.Store
+	o        Options
+	zones    map[zone.Name]*dataset.Writer[*zone.Snapshot]
+	maps     map[string]*dataset.Writer[*steer.Map]
+	canaries map[string]*dataset.Writer[*steer.Canary]
+	pops     *dataset.Writer[*steer.PoPs]
 }
 
 // New returns a Publisher over s, which stays the caller's to close.
@@ -51,9 +52,10 @@ func New(s store.Store, o Options) *Publisher {
 	}
 	return &Publisher{
 		s: s, o: o,
-		zones: map[zone.Name]*dataset.Writer[*zone.Snapshot]{},
-		maps:  map[string]*dataset.Writer[*steer.Map]{},
-		pops:  writer(s, PoPsRef(), o),
+		zones:    map[zone.Name]*dataset.Writer[*zone.Snapshot]{},
+		maps:     map[string]*dataset.Writer[*steer.Map]{},
+		canaries: map[string]*dataset.Writer[*steer.Canary]{},
+		pops:     writer(s, PoPsRef(), o),
 	}
 }
 
@@ -68,6 +70,11 @@ func ZoneRef(origin zone.Name) dataset.Ref[*zone.Snapshot] {
 // MapRef is the reference of a map's dataset.
 func MapRef(name string) dataset.Ref[*steer.Map] {
 	return dataset.Ref[*steer.Map]{Path: dataset.MapPath(name), Codec: steer.MapCodec{Name: name}}
+}
+
+// CanaryRef is the reference of the dataset of what is staged beside a map.
+func CanaryRef(name string) dataset.Ref[*steer.Canary] {
+	return dataset.Ref[*steer.Canary]{Path: dataset.CanaryPath(name), Codec: steer.CanaryCodec{Name: name}}
 }
 
 // PoPsRef is the reference of the PoP table's dataset.
@@ -101,6 +108,15 @@ func (p *Publisher) mapWriter(name string) *dataset.Writer[*steer.Map] {
 	if w == nil {
 		w = writer(p.s, MapRef(name), p.o)
 		p.maps[name] = w
+	}
+	return w
+}
+
+func (p *Publisher) canaryWriter(name string) *dataset.Writer[*steer.Canary] {
+	w := p.canaries[name]
+	if w == nil {
+		w = writer(p.s, CanaryRef(name), p.o)
+		p.canaries[name] = w
 	}
 	return w
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/popdns/popdns/internal/dataset"
+	"github.com/popdns/popdns/internal/steer"
 	"github.com/popdns/popdns/internal/store"
 	"github.com/popdns/popdns/internal/zone"
 )
@@ -59,11 +60,18 @@ func (p *Publisher) restoreKind(ctx context.Context, cache store.Reader, path st
 		if err != nil {
 			return nil, fmt.Errorf("disk cache: %w", err)
 		}
-		r, err := p.commitMap(ctx, c, v.Value)
+		r, err := p.commitMap(ctx, c, v.Value, nil)
 		if err != nil {
 			return nil, err
 		}
 		return r.Receipt, nil
+	case "canaries":
+		name := dataset.MapName(key)
+		v, err := dataset.Load(ctx, cache, CanaryRef(name))
+		if err != nil {
+			return nil, fmt.Errorf("disk cache: %w", err)
+		}
+		return p.commitCanary(ctx, c, name, func(*dataset.Version[*steer.Canary]) (*steer.Canary, error) { return v.Value, nil })
 	default:
 		v, err := dataset.Load(ctx, cache, PoPsRef())
 		if err != nil {

@@ -54,7 +54,7 @@ func NewSimulation(ctx context.Context, r store.Reader, mapName string, sup Supp
 		if err != nil {
 			return nil, err
 		}
-		out.Now.Map = m
+		out.Now.Map, out.Now.Canary = m, nil
 	}
 	var err error
 	out.Now.PoPs, err = suppose(out.Now.PoPs, out.Now.Map, sup.States)
@@ -76,6 +76,11 @@ func (s *Simulation) load(ctx context.Context, r store.Reader, mapName string, s
 	case sup.File == nil || !errors.Is(err, dataset.ErrNoDataset): // what was never published may be tried from a file all the same
 		return err
 	}
+	staged, err := LoadCanary(ctx, r, mapName)
+	if err != nil {
+		return err
+	}
+	s.Now.Canary = valueOf(staged)
 	if sup.NoNames {
 		return nil
 	}

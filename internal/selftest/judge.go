@@ -30,7 +30,7 @@ type variant struct {
 
 func newJudge(t *Test) (*judge, error) {
 	j := &judge{test: t}
-	d := t.Map.Decide(steer.Client{Resolver: netip.IPv4Unspecified()})
+	d := t.decide(steer.Client{Resolver: netip.IPv4Unspecified()})
 	p := picker{judge: j, d: &d}
 	t.Zone.Lookup(zone.Question{Name: t.Name, Type: t.Type}, &p, &j.res)
 	typ := dns.Type(t.Type).String()

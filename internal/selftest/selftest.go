@@ -22,11 +22,13 @@ import (
 
 // Test is what to ask, and by what to judge the answers.
 type Test struct {
-	Map  *steer.Map
-	PoPs *steer.PoPs // nil: every PoP counts as up
-	Zone *zone.Snapshot
-	Name zone.Name // must be steered by Map, for Type
-	Type uint16
+	Map    *steer.Map
+	Canary *steer.Canary // staged beside Map, nil for none
+	Edge   string        // the server's name, for a canary that goes by edges
+	PoPs   *steer.PoPs   // nil: every PoP counts as up
+	Zone   *zone.Snapshot
+	Name   zone.Name // must be steered by Map, for Type
+	Type   uint16
 
 	Server   string        // host:port
 	Rate     float64       // queries a second at most, above 0
@@ -35,6 +37,9 @@ type Test struct {
 	Tries    int           // above 0
 	Progress func(done, total int)
 }
+
+// decide is what the server is to decide.
+func (t *Test) decide(c steer.Client) steer.Decision { return t.Canary.Decide(t.Map, t.Edge, c) }
 
 // Report is the outcome.
 type Report struct {
@@ -74,7 +79,7 @@ func (t *Test) Run(ctx context.Context) (*Report, error) {
 	for range t.Map.Leaves(steer.Resolver) {
 		r.ResolverBlocks++
 	}
-	d := t.Map.Decide(steer.Client{Resolver: first.local})
+	d := t.decide(steer.Client{Resolver: first.local})
 	r.ResolverBlock = d.Block.String()
 	reply, err := first.ask(ctx, j.query(netip.Prefix{}))
 	if err != nil {
@@ -186,7 +191,7 @@ func (t *Test) work(ctx context.Context, jobs <-chan job, tell func(job, string)
 	}
 	for jb := range jobs {
 		subnet := askFrom(jb.block)
-		d := t.Map.Decide(steer.Client{Resolver: c.local, ECS: subnet, HasECS: true})
+		d := t.decide(steer.Client{Resolver: c.local, ECS: subnet, HasECS: true})
 		reply, err := c.ask(ctx, j.query(subnet))
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -18,8 +18,10 @@ import (
 
 // World is what decides. It must not be used concurrently.
 type World struct {
-	Map  *steer.Map
-	PoPs *steer.PoPs // nil: every PoP counts as up
+	Map    *steer.Map
+	Canary *steer.Canary // staged beside Map, nil for none
+	Edge   string        // the edge that is asked, for a canary that goes by edges
+	PoPs   *steer.PoPs   // nil: every PoP counts as up
 	// Zone returns the zone that holds a name, nil for none. Names outside all zones, and queries without a name, count as if every PoP had a variant;
 	// so do all if Zone is nil.
 	Zone func(name zone.Name) (*zone.Snapshot, error)
@@ -44,7 +46,7 @@ type Outcome struct {
 
 // Ask decides. A name or type that can't be read is an error of the query; one from Zone is returned as it is.
 func (w *World) Ask(q *querylog.Query) (Outcome, error) {
-	d := w.Map.Decide(steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0})
+	d := w.Canary.Decide(w.Map, w.Edge, steer.Client{Resolver: q.Resolver, ECS: q.ECS, HasECS: q.ECS.IsValid() && q.ECS.Bits() > 0})
 	if q.Name != "" && w.Zone != nil {
 		name, err := zone.ParseName(q.Name)
 		if err != nil {

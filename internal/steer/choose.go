@@ -3,6 +3,7 @@ package steer
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/popdns/popdns/internal/rendezvous"
 )
@@ -110,10 +111,17 @@ func (d *Decision) why(p *PoPs, service, name string, has func(string) bool) str
 	case unknown:
 		return "not in the pop table"
 	case down:
-		if site, _ := p.Get(name); site.State != Down {
+		site, _ := p.Get(name)
+		state, _ := site.ServiceState(service)
+		switch {
+		case site.State == Down:
+			return "down"
+		case service != "" && state == Down:
 			return "service " + service + " is down"
+		case slices.Contains(site.Failing, ""):
+			return "failing its checks"
 		}
-		return "down"
+		return "service " + service + " is failing its checks"
 	case draining:
 		site, _ := p.Get(name)
 		_, percent := site.For(service)

@@ -408,6 +408,7 @@ func randomPoP(r *rand.Rand, name string) PoP {
 	}
 	for range r.IntN(4) {
 		p = p.WithService(Service{Name: "svc-" + strconv.Itoa(r.IntN(5)), State: State(r.IntN(2)), Drain: r.IntN(3) * 50})
+		p = p.WithFailing([]string{"", "svc-1", "web"}[r.IntN(3)], r.IntN(2) == 0)
 	}
 	return p
 }
@@ -493,6 +494,8 @@ func FuzzPoPsCodec(f *testing.F) {
 	f.Add([]byte("H\x02\x01\x00X\x01aE\x01\x01"), true)
 	withServices := append([]byte{'P', 34}, appendPoP(nil, PoP{Name: "a", Services: []Service{{"web", Down, 0}}})...)
 	f.Add(append(append([]byte("H\x02\x01\x00"), withServices...), "E\x01\x01"...), false)
+	failing := appendPoP(nil, PoP{Name: "a", Failing: []string{"", "web"}})
+	f.Add(append(append(append([]byte("H\x02\x01\x00P"), byte(len(failing))), failing...), "E\x01\x01"...), false)
 	f.Fuzz(func(t *testing.T, data []byte, isDelta bool) {
 		codec := PoPsCodec{}
 		var table *PoPs

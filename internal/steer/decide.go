@@ -9,6 +9,9 @@ type Client struct {
 	HasECS   bool         // the option is present and usable (RFC 7871: source length above 0)
 }
 
+// usable tells whether the client subnet may decide. Section 7.1.2: source 0 asks for the resolver's own answer.
+func (c *Client) usable() bool { return c.HasECS && c.ECS.IsValid() && c.ECS.Bits() != 0 }
+
 // Reason says which rule decided. It is a bounded set, fit for a metric label.
 type Reason uint8
 
@@ -45,6 +48,7 @@ type Decision struct {
 	Reason Reason
 	// Unmapped tells that the default list decided: no row covers the client, or one that names the same list.
 	Unmapped bool
+	Canary   bool // the staged version of the map decided; for a share of the clients only where it differs from the published one
 
 	shard netip.Prefix // the unit of a partial drain, see drained
 }
@@ -61,8 +65,8 @@ const (
 // the ecs plane has rows inside that block, which then decide.
 func (m *Map) Decide(c Client) Decision {
 	d := m.decideResolver(c.Resolver)
-	if !c.HasECS || !c.ECS.IsValid() || c.ECS.Bits() == 0 || !m.HasPlane(ECS) {
-		return d // section 7.1.2: source 0 asks for the resolver's own answer
+	if !c.usable() || !m.HasPlane(ECS) {
+		return d
 	}
 	client := c.ECS.Masked()
 	if block, ok := m.privateBlock(client); ok {

@@ -13,6 +13,9 @@ func popItem(p PoP) []byte {
 	return appendPoP([]byte{'p'}, p)
 }
 
+// failingMark stands in place of a service's state for what checks found down; a reader that does not know it refuses it as a state.
+const failingMark = 0x80
+
 // appendPoP appends the one encoding that PoPs have, in items, bases and deltas.
 func appendPoP(b []byte, p PoP) []byte {
 	b = append(b, byte(len(p.Name))) //nolint:gosec // at most MaxNameBytes
@@ -26,6 +29,11 @@ func appendPoP(b []byte, p PoP) []byte {
 		b = append(b, byte(len(s.Name))) //nolint:gosec // at most MaxNameBytes
 		b = append(b, s.Name...)
 		b = append(b, byte(s.State), byte(s.Drain)) //nolint:gosec // at most 100
+	}
+	for _, name := range p.Failing {
+		b = append(b, byte(len(name))) //nolint:gosec // at most MaxNameBytes
+		b = append(b, name...)
+		b = append(b, failingMark, 0)
 	}
 	return b
 }

@@ -47,6 +47,9 @@ type PoP struct {
 	Capacity int64 // in the operator's unit, the same for all PoPs; 0 = unknown
 	// Services are what is out of order beside the PoP itself, by name in ascending order. One that is up and not drained is not listed.
 	Services []Service
+	// Failing is what active checks found down, sorted: names of services, and "" for the PoP itself. It is kept apart from
+	// the states above, which are people's: neither overrides the other, and the worse of them counts.
+	Failing []string
 }
 
 // Service is the state of one service at a PoP: it concerns the names that are marked with the service's name.
@@ -56,13 +59,39 @@ type Service struct {
 	Drain int
 }
 
-// For returns the state and the drain that count for names of the service: the worse of the PoP's own and the service's. "" is no service.
+// For returns the state and the drain that count for names of the service: the worst of the PoP's own, the service's and what checks found. "" is no service.
 func (p *PoP) For(service string) (State, int) {
+	if len(p.Failing) > 0 && p.Fails(service) {
+		return Down, p.Drain
+	}
 	if service == "" || len(p.Services) == 0 {
 		return p.State, p.Drain
 	}
 	state, drain := p.ServiceState(service)
 	return max(p.State, state), max(p.Drain, drain)
+}
+
+// Fails tells whether checks found the PoP, or the service, down.
+func (p *PoP) Fails(service string) bool {
+	return slices.Contains(p.Failing, "") || slices.Contains(p.Failing, service)
+}
+
+// WithFailing returns p with what checks found for one service, "" for the PoP itself.
+func (p PoP) WithFailing(service string, failing bool) PoP {
+	i, found := slices.BinarySearch(p.Failing, service)
+	if found == failing {
+		return p
+	}
+	list := slices.Clone(p.Failing)
+	if failing {
+		list = slices.Insert(list, i, service)
+	} else {
+		list = slices.Delete(list, i, i+1)
+	}
+	if p.Failing = slices.Clip(list); len(list) == 0 {
+		p.Failing = nil
+	}
+	return p
 }
 
 // ServiceState returns the service's own state and drain.
@@ -78,7 +107,7 @@ func (p *PoP) ServiceState(service string) (State, int) {
 // Equal tells whether p and o are the same in everything.
 func (p PoP) Equal(o PoP) bool {
 	return p.Name == o.Name && p.Lat == o.Lat && p.Lon == o.Lon && p.State == o.State && p.Drain == o.Drain && p.Capacity == o.Capacity &&
-		slices.Equal(p.Services, o.Services)
+		slices.Equal(p.Services, o.Services) && slices.Equal(p.Failing, o.Failing)
 }
 
 // WithService returns p with s in place of the service of its name; one that is in order is left out.
@@ -119,6 +148,24 @@ func (p PoP) Check() error {
 	}
 	if err := p.checkServices(); err != nil {
 		return fmt.Errorf("pop %s: %w", p.Name, err)
+	}
+	if err := p.checkFailing(); err != nil {
+		return fmt.Errorf("pop %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+func (p PoP) checkFailing() error {
+	if len(p.Failing) > MaxServices {
+		return fmt.Errorf("%d failing services: %w, at most %d", len(p.Failing), ErrTooLarge, MaxServices)
+	}
+	for i, name := range p.Failing {
+		if name != "" && CheckName(name) != nil {
+			return fmt.Errorf("failing service %q: want 1 to %d of a-z, 0-9 and '-'", name, MaxNameBytes)
+		}
+		if i > 0 && p.Failing[i-1] >= name {
+			return fmt.Errorf("failing service %q: twice or out of order", name)
+		}
 	}
 	return nil
 }

@@ -224,10 +224,21 @@ func readPoP(b []byte) (PoP, error) {
 	p.State, p.Drain = State(b[16]), int(b[17])
 	p.Capacity = int64(binary.BigEndian.Uint64(b[18:])) //nolint:gosec // Check refuses a negative one
 	for b = b[fixed:]; len(b) > 0; {
-		if len(b) < 1+int(b[0])+2 || len(p.Services) == MaxServices {
+		if len(b) < 1+int(b[0])+2 || len(p.Services)+len(p.Failing) == 2*MaxServices {
 			return PoP{}, fmt.Errorf("pop %.63q: malformed service %d", p.Name, len(p.Services))
 		}
 		n := 1 + int(b[0])
+		if b[n] == failingMark {
+			if b[n+1] != 0 {
+				return PoP{}, fmt.Errorf("pop %.63q: malformed mark of a failing service", p.Name)
+			}
+			p.Failing = append(p.Failing, string(b[1:n]))
+			b = b[n+2:]
+			continue
+		}
+		if len(p.Failing) > 0 {
+			return PoP{}, fmt.Errorf("pop %.63q: services out of order", p.Name)
+		}
 		p.Services = append(p.Services, Service{Name: string(b[1:n]), State: State(b[n]), Drain: int(b[n+1])})
 		b = b[n+2:]
 	}

@@ -142,13 +142,22 @@ func (f *Freshness) strings(d *edge.Dataset[*zone.Snapshot], v *dataset.Version[
 	names := slices.Sorted(maps.Keys(followed))
 	for _, name := range names[:min(len(names), maxMapLines)] {
 		if mv := followed[name].Current(); mv != nil {
-			txt = append(txt, fmt.Sprintf("map=%s serial=%d published=%d", name, mv.Head.Serial, mv.Head.Published.Unix()))
+			txt = append(txt, fmt.Sprintf("map=%s serial=%d published=%d%s", name, mv.Head.Serial, mv.Head.Published.Unix(), staged(followed[name])))
 		}
 	}
 	if pv := f.source.PoPs().Current(); pv != nil {
 		txt = append(txt, fmt.Sprintf("pops serial=%d published=%d", pv.Head.Serial, pv.Head.Published.Unix()))
 	}
 	return txt
+}
+
+// staged tells the serial of what stands beside the map as a canary, if
+// something does.
+func staged(m *edge.Map) string {
+	if c := m.Canary(); c != nil {
+		return fmt.Sprintf(" canary=%d", c.Head.Serial)
+	}
+	return ""
 }
 
 // maxMapLines keeps the record small enough for one datagram.

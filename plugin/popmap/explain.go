@@ -104,7 +104,7 @@ var explainedTypes = []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeSV
 // explain explains the client's answer for a name, or with "" the block's map
 // alone, from the data that queries are answered from.
 func (p *PopMap) explain(k *picker, subject string) (*explain.Explanation, error) {
-	q := explain.Question{Map: p.mapName, Resolver: k.client.Resolver, ECS: k.client.ECS}
+	q := explain.Question{Map: p.mapName, Resolver: k.client.Resolver, ECS: k.client.ECS, Edge: p.edge}
 	data := explain.Data{Fallback: p.fallback, PoPs: p.pops()}
 	var note string
 	if subject != "" {
@@ -121,7 +121,7 @@ func (p *PopMap) explain(k *picker, subject string) (*explain.Explanation, error
 			note = "no zone here holds " + subject
 		}
 	}
-	data.Map = p.steering(q.Map)
+	data.Map, data.Canary = p.steering(q.Map)
 	x, err := explain.Explain(data, q)
 	if err != nil {
 		return nil, err

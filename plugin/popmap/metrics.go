@@ -35,6 +35,13 @@ var (
 		Buckets:   []float64{0, 8, 12, 16, 18, 20, 22, 24, 28, 32, 40, 44, 48, 56, 64, 128},
 	}, []string{"server", "family"})
 
+	canaryChoices = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "canary_choices_total",
+		Help:      "Counter of steered answers that a staged version of the map decided, and differently from the published one unless the edge has it for everybody.",
+	}, []string{"server"})
+
 	formErrs = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: pluginName,
@@ -61,6 +68,7 @@ var (
 type tallies struct {
 	server   string
 	unmapped prometheus.Counter
+	canary   prometheus.Counter
 	scopes   [2]prometheus.Observer // IPv4, IPv6
 
 	mu      sync.Mutex // for adding to choices
@@ -74,6 +82,7 @@ func newTallies(server string) *tallies {
 	t := &tallies{
 		server:   server,
 		unmapped: unmapped.WithLabelValues(server),
+		canary:   canaryChoices.WithLabelValues(server),
 		scopes:   [2]prometheus.Observer{scopes.WithLabelValues(server, "ipv4"), scopes.WithLabelValues(server, "ipv6")},
 	}
 	t.choices.Store(&map[choice]prometheus.Counter{})

@@ -43,8 +43,8 @@ func (k *picker) decide(name string) {
 	if k.decided && k.mapName == name {
 		return
 	}
-	if m := k.popmap.steering(name); m != nil {
-		k.decision = m.Decide(k.client)
+	if m, canary := k.popmap.steering(name); m != nil {
+		k.decision = canary.Decide(m, k.popmap.edge, k.client)
 		k.reason = k.decision.Reason.String()
 	} else {
 		k.decision = steer.Decision{List: k.popmap.fallback}
@@ -54,15 +54,15 @@ func (k *picker) decide(name string) {
 	k.scope = max(k.scope, k.decision.Scope)
 }
 
-// steering is the map of a name: the one that is called so in the store, or else the block's own.
-func (p *PopMap) steering(name string) *steer.Map {
-	if v := p.source.Map(name); v != nil {
-		return v.Value
+// steering is the map of a name, and what is staged beside it: the one that is called so in the store, or else the block's own.
+func (p *PopMap) steering(name string) (*steer.Map, *steer.Canary) {
+	if v, canary := p.source.Map(name); v != nil {
+		return v.Value, canary
 	}
 	if p.geo != nil {
-		return p.geo.current.Load()
+		return p.geo.current.Load(), nil
 	}
-	return nil
+	return nil, nil
 }
 
 // pop names what was picked: a PoP, "default" for the default variant, or "none".
@@ -86,6 +86,9 @@ func (k *picker) count(ctx context.Context) *tallies {
 	t.choice(choice{k.pop(), k.reason}).Inc()
 	if k.decision.Unmapped {
 		t.unmapped.Inc()
+	}
+	if k.decision.Canary {
+		t.canary.Inc()
 	}
 	return t
 }

@@ -33,6 +33,7 @@ type PopMap struct {
 	mapName  string   // for names that name none themselves; "" for none
 	fallback []string // PoP order where no map has data
 	geo      *geoMap  // what steers where no map of the store does, nil without
+	edge     string   // this server's name, for canaries that go by edge
 
 	explainer *explainer // nil if nothing is to be explained
 

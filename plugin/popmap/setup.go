@@ -3,6 +3,7 @@ package popmap
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -107,9 +108,20 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 					return nil, c.Errf("explain: %v", err)
 				}
 				p.explainer = e
+			case "edge":
+				if len(args) != 1 {
+					return nil, c.Errf("edge takes exactly one name")
+				}
+				if err := steer.CheckEdgeName(args[0]); err != nil {
+					return nil, c.Errf("edge: %v", err)
+				}
+				p.edge = args[0]
 			default:
-				return nil, c.Errf("unknown property %q: popmap knows map, default, explain, geoip and near", property)
+				return nil, c.Errf("unknown property %q: popmap knows map, default, edge, explain, geoip and near", property)
 			}
+		}
+		if p.edge == "" {
+			p.edge = hostName()
 		}
 	}
 	if p.geo != nil && len(p.geo.files) == 0 {
@@ -157,4 +169,14 @@ func parseExplain(args, zones []string) (*explainer, error) {
 func longestFirst(origins []zone.Name) []zone.Name {
 	slices.SortStableFunc(origins, func(a, b zone.Name) int { return b.Labels() - a.Labels() })
 	return origins
+}
+
+// hostName is the machine's, "" if it has none that an edge could have: such a server is in no canary by name.
+func hostName() string {
+	name, err := os.Hostname()
+	name = strings.ToLower(name)
+	if err != nil || steer.CheckEdgeName(name) != nil {
+		return ""
+	}
+	return name
 }

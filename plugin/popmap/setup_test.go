@@ -31,6 +31,9 @@ func TestParse(t *testing.T) {
 		{"geoip without a file", "popmap {\ngeoip\n}", "geoip FILE...", nil, "", nil},
 		{"near of no PoP", "popmap {\ngeoip a\nnear 0\n}", `"0" is no number of PoPs`, nil, "", nil},
 		{"bias beyond", "popmap {\ngeoip a\nnear 3 ams1=100\n}", `bias "ams1=100": write POP=PERCENT`, nil, "", nil},
+		{"edge", "popmap {\nedge ams1-a.example.net\n}", "", []string{"example.org."}, "", nil},
+		{"edge without a name", "popmap {\nedge\n}", "edge takes exactly one name", nil, "", nil},
+		{"bad edge name", "popmap {\nedge AMS1\n}", "edge:", nil, "", nil},
 		{"popmap twice", "popmap\npopmap", "plugin", nil, "", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -82,7 +82,7 @@ type kindState struct {
 }
 
 // kinds are those of the codecs.
-var kinds = []string{"zone", "map", "pops"}
+var kinds = []string{"zone", "map", "canary", "pops"}
 
 func collectStore(ch chan<- prometheus.Metric, s *storeReport) {
 	store := strings.ToValidUTF8(s.Store, "\uFFFD") // a directory's name may be anything
