@@ -240,6 +240,7 @@ func TestListedMetricsAreExported(t *testing.T) {
 	popctl(t, url, 0, "pulse", "--once")
 	web := loopback(freePort(t))
 	corefile, addr := corefileFor(t, url, t.TempDir(), "prometheus "+web, "transfer {\n to *\n }")
+	corefile += fmt.Sprintf(".:%d {\n bind 127.0.0.1\n zkzone {\n source %s\n zones catalog\n }\n}\n", freePort(t), url)
 	startCoreDNS(t, corefile, addr)
 	ask(t, addr, question("www.example.org", dns.TypeA))
 	popctl(t, url, 0, "zone", "set", "example.org", "new", "60", "A", "192.0.2.1")

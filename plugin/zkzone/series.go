@@ -33,10 +33,12 @@ func (s *seriesOf) want(path string) {
 func (s *seriesOf) following(path string, listed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if listed && !s.wanted[path] {
-		s.pooled[path] = true
-	} else {
+	switch {
+	case !listed: // whoever else lists it, in this store or another
+		s.wanted[path] = true
 		delete(s.pooled, path)
+	case !s.wanted[path]:
+		s.pooled[path] = true
 	}
 }
 
