@@ -87,6 +87,22 @@ func BenchmarkCompile(b *testing.B) {
 	for b.Loop() {
 		compile(&m.rows[ECS], Fallback)
 	}
+	leaves := 0
+	for range m.Leaves(ECS) {
+		leaves++
+	}
+	v6 := &m.tables[ECS].v6
+	size := octets(&m.tables[ECS].v4) + octets(&v6.table)
+	for i := range v6.tails {
+		size += octets(&v6.tails[i])
+	}
+	b.ReportMetric(float64(leaves), "leaves")
+	b.ReportMetric(float64(size)/float64(leaves), "B/leaf") // index included
+}
+
+// octets is what a table's slices take.
+func octets[K uint32 | uint64](t *table[K]) int {
+	return len(t.starts)*width[K]()/8 + 4*len(t.lists) + 8*len(t.index) + 4*len(t.fine)
 }
 
 func BenchmarkDecode(b *testing.B) {
