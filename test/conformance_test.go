@@ -23,7 +23,7 @@ import (
 
 var (
 	conformanceRounds = flag.Int("conformance-rounds", 1, "how many sets of random zones each TestRandomZones… makes")
-	conformanceSeed   = flag.Uint64("conformance-seed", 0, "the seed of the first set; 0 for a random one")
+	conformanceSeed   = flag.Uint64("conformance-seed", 1, "the seed of the first set; 0 for a random one, as make fuzz has it: what it finds must not stop everybody else")
 )
 
 // conformanceZones is how many random zones one round has.

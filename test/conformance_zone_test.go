@@ -180,6 +180,13 @@ func makeConformanceZone(t *testing.T, rnd *rand.Rand, keys keyFiles, origin str
 	}
 	z.claim("over." + origin)
 	z.add("over."+origin, "DNAME", "%s", tooLong)
+	if signed == unsigned {
+		for _, labelLen := range []int{1, 63} {
+			if name := longest(labelLen, origin); z.claim(name) {
+				z.addresses(name)
+			}
+		}
+	}
 	for range 1 + rnd.IntN(30) {
 		if name := z.name(); z.claim(name) {
 			z.fill(name)
@@ -194,6 +201,16 @@ func makeConformanceZone(t *testing.T, rnd *rand.Rand, keys keyFiles, origin str
 		z.sign(t, keys)
 	}
 	return z
+}
+
+// longest is a name below the origin of 255 octets, the most there can be (RFC 1035
+// 2.3.4), in labels of the given length but for the first, which takes what is left.
+func longest(labelLen int, origin string) string {
+	name, left := origin, 255-len(origin)-1 // a name without escapes takes one octet more than its text
+	for left > 1+labelLen+1 {
+		name, left = strings.Repeat("m", labelLen)+"."+name, left-1-labelLen
+	}
+	return strings.Repeat("n", left-1) + "." + name
 }
 
 // dropOccluded takes out what lies below a DNAME, because NSD refuses to load it,
