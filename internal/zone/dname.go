@@ -11,9 +11,7 @@ import (
 func (a *answering) redirect(name Name, owner node) (next Name) {
 	a.positive()
 	dname := owner.sets().ofType(dns.TypeDNAME)
-	if !has(a.res.Answer, owner.name(), dns.TypeDNAME) { // a chain may pass it twice
-		a.addAnswer(owner.name(), owner, dname)
-	}
+	a.addAnswer(owner.name(), owner, dname)
 	cname := synthesise(name, owner.name(), dname)
 	if cname == "" {
 		a.res.Rcode, a.res.Kind = dns.RcodeYXDomain, YXDomain

@@ -35,6 +35,7 @@ loopd      DNAME loope
 x.loope    CNAME loop
 out        DNAME example.net.
 up         DNAME .
+root       DNAME @
 full       DNAME ` + strings.Repeat(fortyOctets, 5) + "zzz.\n"
 
 func TestDNAMEsRedirectWhatLiesBelowThem(t *testing.T) {
@@ -56,6 +57,8 @@ func TestDNAMEsRedirectWhatLiesBelowThem(t *testing.T) {
 		{"a.cut.d.example.org.", dns.TypeA, Delegation, d + "a.cut.d.example.org. CNAME a.cut.e.example.org.", "cut.e.example.org. NS ns.d.example.org.", ""},
 		{"to.example.org.", dns.TypeA, Success, "to.example.org. CNAME x.d.example.org.; " + d + x + "x.e.example.org. A 192.0.2.2", "", ""},
 		{"x.twice.example.org.", dns.TypeA, Success, "twice.example.org. DNAME d.example.org.; x.twice.example.org. CNAME x.d.example.org.; " + d + x + "x.e.example.org. A 192.0.2.2", "", ""},
+		// What was asked for may be what led there: it comes once.
+		{"root.root.example.org.", dns.TypeDNAME, Success, "root.example.org. DNAME example.org.; root.root.example.org. CNAME root.example.org.", "", ""},
 		{"x.self.example.org.", dns.TypeA, Success, "self.example.org. DNAME self.example.org.; x.self.example.org. CNAME x.self.example.org.", "", ""},
 		{"loop.example.org.", dns.TypeA, Success, "loop.example.org. CNAME x.loopd.example.org.; loopd.example.org. DNAME loope.example.org.; x.loopd.example.org. CNAME x.loope.example.org.; x.loope.example.org. CNAME loop.example.org.", "", ""},
 		{"y.out.example.org.", dns.TypeA, Success, "out.example.org. DNAME example.net.; y.out.example.org. CNAME y.example.net.", "", ""},

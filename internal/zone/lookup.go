@@ -186,6 +186,9 @@ func (a *answering) addAnswer(name Name, n node, variants rrsets) rrsets {
 	if set == "" {
 		return ""
 	}
+	if len(a.res.Answer) > 0 && has(a.res.Answer, name, set.typ()) {
+		return set // a chain may pass a DNAME twice, or end at one that it passed; no set comes twice (RFC 2181 5)
+	}
 	ttl := set.ttl()
 	if choice.MaxTTL > 0 {
 		ttl = min(ttl, choice.MaxTTL)
