@@ -10,12 +10,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/popdns/popdns/internal/dataset"
 	"github.com/popdns/popdns/internal/store"
 	"github.com/popdns/popdns/internal/zone"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -179,23 +180,15 @@ func counted(progress func(done, total int), total int) func() {
 
 // sideBySide calls fn for 0 … n-1, at most limit at a time, and waits. The first error ends the rest and is returned.
 func sideBySide(ctx context.Context, n, limit int, fn func(i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(n, limit) {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := fn(i); err != nil {
-					cancel(err)
-				}
+	g, within := errgroup.WithContext(ctx)
+	g.SetLimit(limit)
+	for i := range n {
+		g.Go(func() error {
+			if err := within.Err(); err != nil {
+				return err
 			}
+			return fn(i)
 		})
 	}
-	wg.Wait()
-	return context.Cause(ctx)
+	return g.Wait()
 }
