@@ -107,16 +107,13 @@ func prepare[V any](s *Source, ref dataset.Ref[V], h hooks[V]) *Dataset[V] {
 			sw.How, sw.Change = reached(&before, &v.Head, change)
 			before, change = v.Head, nil
 			s.obs.Switched(sw)
-			select {
-			case s.switched <- struct{}{}:
-			default:
-			}
+			s.stir()
 			first.Do(func() { close(d.first) })
 			settled.Do(func() { close(d.settled) })
 		},
 		OnAbsent:     func() { settled.Do(func() { close(d.settled) }) },
 		OnRefused:    func(r dataset.Refusal) { s.obs.Refused(ref.Path, r) },
-		OnCached:     s.cached,
+		OnCached:     func() { s.cached(); s.stir() },
 		OnCacheError: func(err error) { s.obs.CacheFailed(ref.Path, err) },
 	})
 	return d

@@ -76,7 +76,7 @@ type Source struct {
 
 	heartbeat atomic.Pointer[Heartbeat]
 	cacheCounts
-	switched  chan struct{} // tells trim that a version was switched
+	stirred   chan struct{} // see stir
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -94,14 +94,14 @@ func Open(cfg Config, obs Observer) (*Source, error) {
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	s := &Source{
-		cfg:      cfg,
-		obs:      obs,
-		store:    newDeferred(),
-		zones:    map[zone.Name]*followed{},
-		loads:    make(chan struct{}, maxLoads),
-		saves:    make(chan struct{}, maxSaves),
-		feeds:    map[zone.Name]*feeds{},
-		switched: make(chan struct{}, 1),
+		cfg:     cfg,
+		obs:     obs,
+		store:   newDeferred(),
+		zones:   map[zone.Name]*followed{},
+		loads:   make(chan struct{}, maxLoads),
+		saves:   make(chan struct{}, maxSaves),
+		feeds:   map[zone.Name]*feeds{},
+		stirred: make(chan struct{}, 1),
 	}
 	s.identity = dataset.NewIdentity(s.store, s.keys())
 	s.maps.Store(&map[string]*Map{})

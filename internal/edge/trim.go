@@ -20,7 +20,15 @@ const (
 	trimAbove = 8 << 20
 )
 
-// trim gives freed memory back once things are quiet after a version switch.
+// stir tells trim that something was loaded or written. It never blocks.
+func (s *Source) stir() {
+	select {
+	case s.stirred <- struct{}{}:
+	default:
+	}
+}
+
+// trim gives freed memory back once things are quiet after a version switch, or a write to the disk cache.
 func (s *Source) trim(ctx context.Context) {
 	quiet := time.NewTimer(trimAfter)
 	defer quiet.Stop()
@@ -28,7 +36,7 @@ func (s *Source) trim(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.switched:
+		case <-s.stirred:
 			quiet.Reset(trimAfter)
 		case <-quiet.C:
 			if reclaimable() > trimAbove {
