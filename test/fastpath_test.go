@@ -205,7 +205,7 @@ func TestFastpathAnswersAsTheChainDoes(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	keys := newKeyFiles(t)
-	var files []zoneFile
+	files := make([]zoneFile, 0, 7)
 	var names []string
 	for i := range 6 {
 		z := makeConformanceZone(t, rnd, keys, fmt.Sprintf("z%d.test.", i), []int{unsigned, withNSEC}[i%2])
@@ -236,7 +236,7 @@ func TestFastpathAnswersAsTheChainDoes(t *testing.T) {
 
 	maker := queryMaker{rnd}
 	const asked = 30_000
-	queries := [][]byte{}
+	queries := make([][]byte, 0, asked)
 	for range asked {
 		name := names[rnd.IntN(len(names))]
 		typ := conformanceTypes[rnd.IntN(len(conformanceTypes))]
@@ -273,7 +273,7 @@ func TestFastpathAnswersAsTheChainDoes(t *testing.T) {
 	}
 
 	t.Run("random datagrams", func(t *testing.T) {
-		damaged := [][]byte{}
+		damaged := make([][]byte, 0, 4000)
 		for range 4000 {
 			q := bytes.Clone(queries[rnd.IntN(len(queries))])
 			for range 1 + rnd.IntN(4) {
@@ -446,4 +446,41 @@ func TestFastpathSaysWhatKeepsItOff(t *testing.T) {
 			t.Errorf("%s: got %q", plugin, got)
 		}
 	}
+}
+
+// TestFastpathRepliesFromTheAddressThatWasAsked binds to no address, so that one socket has all of the machine's, of both families: a connected client
+// takes no reply from another address than the one it asked.
+func TestFastpathRepliesFromTheAddressThatWasAsked(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("fastpath is for Linux")
+	}
+	store := "dir://" + t.TempDir()
+	publishExample(t, store)
+	port, prometheus := freePort(t), freePort(t)
+	startCoreDNS(t, fmt.Sprintf("example.org:%d {\n fastpath\n prometheus %s\n multisocket 2\n zkzone {\n source %s\n }\n}\nexample.net:%[1]d {\n fastpath\n bind 127.0.0.7 127.0.0.8\n zkzone example.org {\n source %[3]s\n }\n}\n",
+		port, loopback(prometheus), store), loopback(port))
+	p := &fastpathPair{prometheus: prometheus}
+	asked := 0
+	for _, host := range []string{"127.0.0.1", "127.0.0.2", "127.1.2.3", "::1"} {
+		for range 20 {
+			for _, name := range []string{"api.example.org", "elsewhere.invalid"} { // a hit, and a miss
+				r := ask(t, net.JoinHostPort(host, strconv.Itoa(port)), question(name, dns.TypeA))
+				if len(r.Answer) == 0 && name == "api.example.org" {
+					t.Fatalf("%s: %s", host, r)
+				}
+			}
+			asked++
+		}
+	}
+	for _, host := range []string{"127.0.0.7", "127.0.0.8"} {
+		if r := ask(t, net.JoinHostPort(host, strconv.Itoa(port)), question("api.example.org", dns.TypeA)); r.Rcode != dns.RcodeRefused {
+			t.Errorf("%s, where example.net is served: %s", host, r)
+		}
+	}
+	eventually(t, "all were answered by fastpath", func() error {
+		if n := p.sum(t, "coredns_fastpath_hits_total", fmt.Sprintf(`server="dns://:%d"`, port)); n < float64(asked) {
+			return fmt.Errorf("%v of %d", n, asked)
+		}
+		return nil
+	})
 }

@@ -114,7 +114,7 @@ func makePlans(c *caddy.Controller, marked map[int]*options, keptOff func(key, o
 		var b *block
 		opts := marked[index]
 		if opts != nil {
-			obstacle := ""
+			var obstacle string
 			if b, obstacle = newBlock(configs[0]); b == nil {
 				keptOff(configs[0].Zone, obstacle)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"unsafe"
 
 	"github.com/coredns/coredns/plugin/pkg/reuseport"
@@ -129,7 +130,7 @@ func (n *peerName) udpAddr() net.UDPAddr {
 	}
 	a := net.UDPAddr{IP: net.IP(append([]byte(nil), n[8:24]...)), Port: n.port()}
 	if scope := *(*uint32)(unsafe.Pointer(&n[24])); scope != 0 {
-		a.Zone = fmt.Sprint(scope)
+		a.Zone = strconv.FormatUint(uint64(scope), 10)
 	}
 	return a
 }

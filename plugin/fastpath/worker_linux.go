@@ -40,6 +40,7 @@ type worker struct {
 	queries   [batchSize][maxQuery]byte
 	replies   [batchSize][maxReply]byte
 	used      int  // slots of in that the kernel has written to
+	handed    bool // misses were handed on, and the chain may not have had the processor since
 	busy      bool // the last batch had more than one datagram: more will be there
 	flushed   time.Time
 	unsampled uint64
@@ -85,14 +86,16 @@ func (w *worker) receive(wait bool) int {
 		}
 	}
 	w.used = 0
-	if w.busy || !wait {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(w.sock.fd), uintptr(unsafe.Pointer(&w.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
-		if errno == 0 && n > 0 {
-			w.used, w.busy = int(n), n > 1
+	if w.busy || w.handed || !wait {
+		if w.poll() || !wait {
 			return w.used
 		}
-		if !wait {
-			return 0
+	}
+	for w.handed { // before it sleeps in the kernel, which Go notices late: let those run that answer what was handed on
+		w.handed = len(w.queue) > 0
+		runtime.Gosched()
+		if w.poll() {
+			return w.used
 		}
 	}
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(w.sock.fd), uintptr(unsafe.Pointer(&w.in[0])), batchSize, unix.MSG_WAITFORONE, 0, 0)
@@ -105,6 +108,16 @@ func (w *worker) receive(wait bool) int {
 	}
 	w.used, w.busy = int(n), n > 1
 	return w.used
+}
+
+// poll reads what is there already.
+func (w *worker) poll() bool {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(w.sock.fd), uintptr(unsafe.Pointer(&w.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return false
+	}
+	w.used, w.busy = int(n), n > 1 //nolint:gosec // at most batchSize
+	return n > 0
 }
 
 // serve answers the first n datagrams: the hits with one system call, and then the misses are handed on.
@@ -153,6 +166,7 @@ func (w *worker) serve(n int, began time.Time) {
 	for _, i := range missed[:misses] {
 		w.hand(int(i))
 	}
+	w.handed = true
 	runtime.Gosched() // a flood of hits would keep the processor from the chain for as long as Go lets it
 }
 

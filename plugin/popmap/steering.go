@@ -62,7 +62,7 @@ func (s *steering) Count(scope, family int) {
 	if !s.decided {
 		return
 	}
-	s.picker.countAt(s.tallies)
+	s.countAt(s.tallies)
 	if scope < 0 {
 		return
 	}
