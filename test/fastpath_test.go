@@ -121,7 +121,7 @@ func volley(t *testing.T, addr string, queries [][]byte) [][]byte {
 		}
 	}
 	buf := make([]byte, 65535)
-	for n := 0; n < len(queries); n++ {
+	for n := range queries {
 		wait := 3 * time.Second
 		if n >= len(queries)-silent {
 			wait = 50 * time.Millisecond // nothing more is due

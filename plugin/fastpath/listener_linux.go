@@ -2,6 +2,7 @@ package fastpath
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,11 +87,11 @@ func (l *listener) stop() {
 		time.Sleep(time.Millisecond)
 	}
 	l.view.Load().chain.stop()
-	for i := len(l.sockets) - 1; i >= 0; i-- { // the last first: the others keep their places in the group
+	for i, s := range slices.Backward(l.sockets) { // the last first: the others keep their places in the group
 		if i == 0 && l.steered {
-			l.sockets[0].unsteer()
+			s.unsteer()
 		}
-		l.sockets[i].close()
+		s.close()
 	}
 }
 

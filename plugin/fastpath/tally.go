@@ -52,7 +52,7 @@ var typeIndex = func() (t [256]uint8) {
 		t[i] = uint8(len(countedTypes))
 	}
 	for i, typ := range countedTypes {
-		t[typ] = uint8(i) //nolint:gosec // there are few
+		t[typ] = uint8(i)
 	}
 	return t
 }()
@@ -109,7 +109,7 @@ func (t *tallies) flush(server string) {
 	unsent.WithLabelValues(server).Add(float64(t.unsent))
 	for i, n := range t.misses {
 		if n > 0 {
-			misses.WithLabelValues(server, missReason(i).String()).Add(float64(n)) //nolint:gosec // i is below missReasons
+			misses.WithLabelValues(server, missReason(i).String()).Add(float64(n))
 		}
 	}
 	t.hits, t.batches, t.drops, t.unsent, t.misses = 0, 0, 0, 0, [missReasons]uint64{}
@@ -129,7 +129,7 @@ func (t *tallies) flush(server string) {
 func (n *tally) flush(server string, of tallyKey) {
 	for kind, count := range n.kinds {
 		if count > 0 {
-			of.here.CountAnswers(server, zone.Kind(kind), count) //nolint:gosec // an index of kinds
+			of.here.CountAnswers(server, zone.Kind(kind), count)
 		}
 	}
 	if of.block.stock == nil {

@@ -116,7 +116,7 @@ func (w *worker) poll() bool {
 	if errno != 0 {
 		return false
 	}
-	w.used, w.busy = int(n), n > 1 //nolint:gosec // at most batchSize
+	w.used, w.busy = int(n), n > 1
 	return n > 0
 }
 
@@ -137,7 +137,7 @@ func (w *worker) serve(n int, began time.Time) {
 		reply, reason := w.r.answer(datagram, from, w.replies[replies][:0])
 		if reason != 0 {
 			w.r.tallies.misses[reason]++
-			missed[misses] = uint8(i) //nolint:gosec // below batchSize
+			missed[misses] = uint8(i)
 			misses++
 			continue
 		}
@@ -155,7 +155,7 @@ func (w *worker) serve(n int, began time.Time) {
 	}
 	if replies > 0 {
 		w.send(replies)
-		if w.unsampled += uint64(replies); w.unsampled >= sampleEvery { //nolint:gosec // replies is positive
+		if w.unsampled += uint64(replies); w.unsampled >= sampleEvery {
 			w.unsampled = 0
 			w.r.tallies.sample(v.server, time.Since(began), lastQuery, int(w.outVec[replies-1].Len)) //nolint:gosec // at most maxReply
 		}
@@ -189,7 +189,7 @@ func (w *worker) send(n int) {
 		}
 		switch {
 		case errno == 0:
-			sent += int(k) //nolint:gosec // at most batchSize
+			sent += int(k)
 		case errno != unix.EINTR: // the first one can't be sent: no route to it, say
 			w.r.tallies.unsent++
 			sent++

@@ -1,6 +1,7 @@
 package popmap
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/popdns/popdns/internal/edge"
@@ -15,14 +16,7 @@ var (
 )
 
 // Steers implements edge.Steerer.
-func (p *PopMap) Steers(name zone.Name) bool {
-	for _, z := range p.names {
-		if name.IsSubdomainOf(z) {
-			return true
-		}
-	}
-	return false
-}
+func (p *PopMap) Steers(name zone.Name) bool { return slices.ContainsFunc(p.names, name.IsSubdomainOf) }
 
 // Claims implements edge.Claimant: the explainer's names, and what lies below them. It compares octets behind the first length, and so
 // may claim too much, as the explainer does that compares text.
