@@ -38,7 +38,7 @@ func startPair(t *testing.T, key, block, more string) *fastpathPair {
 	fast, chain, p := freePort(t), freePort(t), &fastpathPair{prometheus: freePort(t), dir: t.TempDir()}
 	p.fast, p.chain = loopback(fast), loopback(chain)
 	p.corefile = fmt.Sprintf("%s:%d {\n bind 127.0.0.1\n prometheus %s\n fastpath {\n workers 2\n }\n%s}\n%s:%d {\n bind 127.0.0.1\n%s}\n%s",
-		key, fast, loopback(p.prometheus), block, key, chain, block, more)
+		key, fast, loopback(p.prometheus), block, key, chain, block, strings.ReplaceAll(more, "FASTPORT", strconv.Itoa(fast)))
 	p.server = startCoreDNSIn(t, p.dir, p.corefile, p.chain)
 	eventually(t, "fastpath answers", func() error {
 		_, err := exchange(p.fast, question("probe.invalid.", dns.TypeA))
@@ -483,4 +483,40 @@ func TestFastpathRepliesFromTheAddressThatWasAsked(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestMissesThatPileUpDoNotHoldUpHits sends more queries to another block of the same socket than its plugin can answer soon, and asks for what
+// fastpath answers meanwhile.
+func TestMissesThatPileUpDoNotHoldUpHits(t *testing.T) {
+	store := "dir://" + t.TempDir()
+	publishExample(t, store)
+	p := startPair(t, "example.org", fmt.Sprintf(" zkzone {\n source %s\n }\n", store),
+		"slow.test:FASTPORT {\n bind 127.0.0.1\n erratic {\n drop 0\n truncate 0\n delay 1 4s\n }\n}\n")
+	slow, err := question("x.slow.test", dns.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("udp", p.fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const misses = 20_000
+	for range misses {
+		_, _ = conn.Write(slow)
+	}
+	began := time.Now()
+	for range 500 {
+		if got := values(ask(t, p.fast, question("api.example.org", dns.TypeA))); got != "192.0.2.80" {
+			t.Fatalf("got %q", got)
+		}
+	}
+	t.Logf("500 hits, one after the other, took %s", time.Since(began))
+	eventually(t, "all misses are counted", func() error {
+		if n := p.sum(t, "coredns_fastpath_misses_total", `reason="block"`); n < misses/10 {
+			return fmt.Errorf("%v", n)
+		}
+		return nil
+	})
+	t.Logf("%v misses dropped", p.sum(t, "coredns_fastpath_drops_total"))
 }

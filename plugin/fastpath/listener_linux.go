@@ -76,10 +76,14 @@ func (l *listener) renew(v *view, p *plan) (old *view) {
 // drainFor bounds how long misses that wait are served at the end.
 const drainFor = time.Second
 
+// settleFor is longer than the kernel takes to deliver a datagram for which it has chosen a socket already.
+const settleFor = 5 * time.Millisecond
+
 // stop gives the address back to CoreDNS's own sockets and answers what has come until then.
 func (l *listener) stop() {
 	if l.steered {
 		_ = l.sockets[0].steerTo(0, l.stock)
+		time.Sleep(settleFor)
 	}
 	l.stopping.Store(true)
 	l.workers.Wait()

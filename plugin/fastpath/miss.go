@@ -17,9 +17,10 @@ const (
 	missZone                            // no zone here has the name, or it has no data, or is too stale
 	missResult                          // the answer needs more than the zone: an alias that leaves it, fallthrough, no PoP left
 	missSize                            // the answer may not fit as it is
+	missFault                           // a fault of ours, which is logged
 	missReasons
 )
 
 func (r missReason) String() string {
-	return [missReasons]string{"", "malformed", "opcode", "sections", "class", "type", "edns", "option", "ecs", "block", "plugin", "zone", "result", "size"}[r]
+	return [missReasons]string{"", "malformed", "opcode", "sections", "class", "type", "edns", "option", "ecs", "block", "plugin", "zone", "result", "size", "fault"}[r]
 }

@@ -1,9 +1,12 @@
 package fastpath
 
 import (
+	"net/netip"
 	"runtime"
 	"time"
 	"unsafe"
+
+	"github.com/coredns/coredns/plugin/metrics/vars"
 
 	"golang.org/x/sys/unix"
 )
@@ -134,7 +137,7 @@ func (w *worker) serve(n int, began time.Time) {
 	for i := range n {
 		datagram := w.queries[i][:w.in[i].n]
 		from := w.names[i].addr()
-		reply, reason := w.r.answer(datagram, from, w.replies[replies][:0])
+		reply, reason := w.answer(datagram, from, w.replies[replies][:0])
 		if reason != 0 {
 			w.r.tallies.misses[reason]++
 			missed[misses] = uint8(i)
@@ -168,6 +171,18 @@ func (w *worker) serve(n int, began time.Time) {
 	}
 	w.handed = true
 	runtime.Gosched() // a flood of hits would keep the processor from the chain for as long as Go lets it
+}
+
+// answer is the responder's; should that panic, the datagram is a miss like others, as CoreDNS's server survives a plugin's panic.
+func (w *worker) answer(datagram []byte, from netip.Addr, out []byte) (reply []byte, reason missReason) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			log.Errorf("Recovered from panic, left % x to the plugin chain: %v", datagram, fault)
+			vars.Panic.Inc()
+			reply, reason = nil, missFault
+		}
+	}()
+	return w.r.answer(datagram, from, out)
 }
 
 // hand gives a datagram to the chain, if it has room.
