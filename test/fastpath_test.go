@@ -208,7 +208,7 @@ func TestFastpathAnswersAsTheChainDoes(t *testing.T) {
 	files := make([]zoneFile, 0, 7)
 	var names []string
 	for i := range 6 {
-		z := makeConformanceZone(t, rnd, keys, fmt.Sprintf("z%d.test.", i), []int{unsigned, withNSEC}[i%2])
+		z := makeConformanceZone(t, rnd, keys, fmt.Sprintf("z%d.test.", i), []int{unsigned, withNSEC, withNSEC3}[i%3])
 		files = append(files, zoneFile{z.origin, z.path})
 		names = append(names, z.names()...)
 	}

@@ -3,6 +3,7 @@ package fastpath
 import (
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/popdns/popdns/internal/edge"
@@ -18,6 +19,7 @@ type oneZone struct {
 	snapshot *zone.Snapshot
 	passesOn bool
 	empty    bool
+	mu       sync.Mutex
 	kinds    map[zone.Kind]uint64
 }
 
@@ -36,15 +38,19 @@ func (z *oneZone) Snapshot() *zone.Snapshot {
 	}
 	return z.snapshot
 }
-func (z *oneZone) CountAnswers(_ string, kind zone.Kind, n uint64) { z.kinds[kind] += n }
+func (z *oneZone) CountAnswers(_ string, kind zone.Kind, n uint64) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.kinds[kind] += n
+}
 
-// byClient is an edge.Steerer that gives clients with an odd last octet the PoP ams1, with scope 24.
+// byClient is an edge.Steerer that gives clients with a client subnet the PoP ams1, with scope 24; others get the default variant.
 type byClient struct{ client steer.Client }
 
-func (*byClient) Steers(zone.Name) bool              { return true }
-func (s *byClient) NewSteering(string) edge.Steering { return s }
-func (s *byClient) Begin(c steer.Client)             { s.client = c }
-func (*byClient) Count(int, int)                     {}
+func (*byClient) Steers(zone.Name) bool            { return true }
+func (*byClient) NewSteering(string) edge.Steering { return &byClient{} }
+func (s *byClient) Begin(c steer.Client)           { s.client = c }
+func (*byClient) Count(int, int)                   {}
 func (s *byClient) Scope(positive bool) (scope uint8) {
 	if positive {
 		scope = 24
