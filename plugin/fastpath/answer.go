@@ -15,6 +15,8 @@ import (
 const (
 	maxReplyIPv4 = 1480
 	maxReplyIPv6 = 1220
+	// maxReply is the room for a reply.
+	maxReply = 1536
 )
 
 // responder answers one datagram after the other; it belongs to one worker. It is all of the fast path but for sockets and threads.

@@ -14,8 +14,6 @@ import (
 const (
 	// batchSize is how many datagrams one system call takes in at most.
 	batchSize = 64
-	// maxReply is the room for a reply; none is longer than maxReplyIPv4.
-	maxReply = 1536
 	// flushEvery is how often counts go to Prometheus.
 	flushEvery = time.Second
 	// sampleEvery is how many answers one observation in the stock histograms stands for.
