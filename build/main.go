@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/popdns/popdns/build/directives"
+	_ "github.com/popdns/popdns/plugin/fastpath"
 	_ "github.com/popdns/popdns/plugin/freshness"
 	_ "github.com/popdns/popdns/plugin/popmap"
 	_ "github.com/popdns/popdns/plugin/zkzone"

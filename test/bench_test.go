@@ -60,12 +60,20 @@ func pin(b *testing.B, d *daemon) {
 	b.Helper()
 	const first, others = "1", "fffffffffffffffe"
 	for mask, pid := range map[string]int{first: d.cmd.Process.Pid, others: os.Getpid()} {
-		if out, err := exec.Command("taskset", "-a", "-p", mask, fmt.Sprint(pid)).CombinedOutput(); err != nil {
-			b.Logf("not pinned to processors, the client takes part of the server's: %v %s", err, out)
+		if !pinProcess(b, mask, fmt.Sprint(pid)) {
 			return
 		}
 	}
 	b.Cleanup(func() { _ = exec.Command("taskset", "-a", "-p", "ffffffffffffffff", fmt.Sprint(os.Getpid())).Run() })
+}
+
+func pinProcess(b *testing.B, mask, pid string) bool {
+	b.Helper()
+	if out, err := exec.Command("taskset", "-a", "-p", mask, pid).CombinedOutput(); err != nil {
+		b.Logf("not pinned to processors, the client takes part of the server's: %v %s", err, out)
+		return false
+	}
+	return true
 }
 
 const (

@@ -15,9 +15,9 @@ type zoneFile struct{ origin, path string }
 
 // startNSD serves zone files with Debian's NSD on a loopback port until the
 // test ends.
-func startNSD(t *testing.T, port int, zones ...zoneFile) {
-	t.Helper()
-	dir := t.TempDir()
+func startNSD(tb testing.TB, port int, zones ...zoneFile) *daemon {
+	tb.Helper()
+	dir := tb.TempDir()
 	conf := fmt.Sprintf(`server:
     ip-address: 127.0.0.1@%d
     username: ""
@@ -36,20 +36,21 @@ remote-control:
 		conf += fmt.Sprintf("zone:\n    name: %q\n    zonefile: %q\n", z.origin, z.path)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "nsd.conf"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	d := startProcess(t, exec.Command(systemBinary(t, "nsd", "nsd"), "-d", "-c", filepath.Join(dir, "nsd.conf")), dir, nil)
-	awaitZones(t, d, port, zones)
+	d := startProcess(tb, exec.Command(systemBinary(tb, "nsd", "nsd"), "-d", "-c", filepath.Join(dir, "nsd.conf")), dir, nil)
+	awaitZones(tb, d, port, zones)
+	return d
 }
 
 // awaitZones returns once the daemon answers for every zone.
-func awaitZones(t *testing.T, d *daemon, port int, zones []zoneFile) {
-	t.Helper()
+func awaitZones(tb testing.TB, d *daemon, port int, zones []zoneFile) {
+	tb.Helper()
 	for _, z := range zones {
-		eventually(t, z.origin+" is served", func() error {
+		eventually(tb, z.origin+" is served", func() error {
 			select {
 			case <-d.done:
-				t.Fatalf("the server ended:\n%s", d.log)
+				tb.Fatalf("the server ended:\n%s", d.log)
 			default:
 			}
 			r, err := exchange(loopback(port), question(z.origin, dns.TypeSOA))

@@ -12,12 +12,13 @@ import (
 
 	"github.com/coredns/caddy"
 	_ "github.com/coredns/coredns/core/plugin" // examples name stock plugins
+	_ "github.com/popdns/popdns/plugin/fastpath"
 	_ "github.com/popdns/popdns/plugin/freshness"
 	_ "github.com/popdns/popdns/plugin/popmap"
 	_ "github.com/popdns/popdns/plugin/zkzone"
 )
 
-var plugins = []string{"zkzone", "popmap", "freshness"}
+var plugins = []string{"zkzone", "popmap", "freshness", "fastpath"}
 
 // TestPluginReadmesHaveCoreDNSsForm holds our READMEs to the rules by which
 // CoreDNS makes man pages (its test/readme_test.go).

@@ -11,8 +11,9 @@ import (
 
 // Ours are popdns's plugins in chain order. freshness answers a name that
 // zkzone would call NXDOMAIN, and popmap prepares the choice that zkzone asks
-// for, so both stand before it.
-var Ours = []string{"freshness", "popmap", "zkzone"}
+// for, so both stand before it. fastpath is in no chain; it must come after shed,
+// whose hook it calls.
+var Ours = []string{"fastpath", "freshness", "popmap", "zkzone"}
 
 // Anchor is the stock plugin before which ours stand: below cache, dnssec,
 // transfer and everything that rewrites answers, above file and forward.

@@ -37,11 +37,15 @@ type Freshness struct {
 
 	source *edge.Source  // set at start, as are zones and text
 	zones  edge.Provider // the block's zkzone
+	wire   zone.Name     // label
 	text   string        // label as questions have it: what a relative one's names begin with, or all of an absolute one
 	now    func() time.Time
 }
 
-var _ plugin.Handler = (*Freshness)(nil)
+var (
+	_ plugin.Handler = (*Freshness)(nil)
+	_ edge.Claimant  = (*Freshness)(nil)
+)
 
 // Name implements plugin.Handler.
 func (f *Freshness) Name() string { return pluginName }
@@ -82,6 +86,14 @@ func (f *Freshness) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 		return dns.RcodeServerFailure, err
 	}
 	return dns.RcodeSuccess, nil
+}
+
+// Claims implements edge.Claimant.
+func (f *Freshness) Claims(name zone.Name) bool {
+	if dns.IsFqdn(f.label) {
+		return name == f.wire
+	}
+	return strings.HasPrefix(string(name), string(f.wire[:len(f.wire)-1]))
 }
 
 // zoneOf returns the zone that qname is the freshness name of, nil if it is none:

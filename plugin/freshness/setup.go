@@ -82,7 +82,7 @@ func (f *Freshness) bind(provider edge.Provider) error {
 	if err != nil {
 		return err
 	}
-	f.text = name.String()
+	f.wire, f.text = name, name.String()
 	if !dns.IsFqdn(f.label) {
 		return nil
 	}

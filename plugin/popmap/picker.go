@@ -83,6 +83,12 @@ func (k *picker) count(ctx context.Context) *tallies {
 		return nil
 	}
 	t := k.popmap.tallies(metrics.WithServer(ctx))
+	k.countAt(t)
+	return t
+}
+
+// countAt books a choice that was made.
+func (k *picker) countAt(t *tallies) {
 	t.choice(choice{k.pop(), k.reason}).Inc()
 	if k.decision.Unmapped {
 		t.unmapped.Inc()
@@ -90,5 +96,4 @@ func (k *picker) count(ctx context.Context) *tallies {
 	if k.decision.Canary {
 		t.canary.Inc()
 	}
-	return t
 }

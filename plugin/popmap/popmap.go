@@ -29,13 +29,15 @@ const pluginName = "popmap"
 type PopMap struct {
 	Next plugin.Handler
 
-	zones    []string // absolute, lower case
-	mapName  string   // for names that name none themselves; "" for none
-	fallback []string // PoP order where no map has data
-	geo      *geoMap  // what steers where no map of the store does, nil without
-	edge     string   // this server's name, for canaries that go by edge
+	zones    []string    // absolute, lower case
+	names    []zone.Name // the same
+	mapName  string      // for names that name none themselves; "" for none
+	fallback []string    // PoP order where no map has data
+	geo      *geoMap     // what steers where no map of the store does, nil without
+	edge     string      // this server's name, for canaries that go by edge
 
 	explainer *explainer // nil if nothing is to be explained
+	explained []string   // the explainer's names in wire form, without the first length octet
 
 	// Set at start, before the first query.
 	source   *edge.Source

@@ -123,6 +123,9 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 		if p.edge == "" {
 			p.edge = hostName()
 		}
+		if err := p.readNames(); err != nil {
+			return nil, c.Err(err.Error())
+		}
 	}
 	if p.geo != nil && len(p.geo.files) == 0 {
 		return nil, c.Errf("near is of use with geoip only: add geoip and a database")
@@ -131,6 +134,24 @@ func parse(c *caddy.Controller) (*PopMap, error) {
 		p.geo.fallback = p.fallback
 	}
 	return p, nil
+}
+
+// readNames makes wire forms of what is compared with questions on the fast path.
+func (p *PopMap) readNames() error {
+	for _, z := range p.zones {
+		name, err := zone.ParseName(z)
+		if err != nil {
+			return err
+		}
+		p.names = append(p.names, name)
+	}
+	if p.explainer == nil {
+		return nil
+	}
+	for _, n := range p.explainer.names {
+		p.explained = append(p.explained, string(zone.MustParseName(n)[1:])) // checked by parseExplain
+	}
+	return nil
 }
 
 // parseExplain reads a name, relative to each zone unless it ends in a dot, and who may ask.

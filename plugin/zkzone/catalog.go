@@ -66,7 +66,7 @@ func (z *ZkZone) add(zones map[zone.Name]*served, added []zone.Name) {
 	}
 	for i, data := range z.source.Claim(added) {
 		origin := added[i].String()
-		here := &served{name: added[i], origin: origin, label: series.ofZone(origin), data: data}
+		here := &served{by: z, name: added[i], origin: origin, label: series.ofZone(origin), data: data}
 		here.counted = newAnswerCounters(here.label)
 		if z.out != nil {
 			z.out.feed(z.source, here)

@@ -12,6 +12,7 @@ import (
 
 // served is a zone that the block answers for.
 type served struct {
+	by     *ZkZone
 	name   zone.Name
 	origin string // name as people write it
 	label  string // in metrics

@@ -177,7 +177,7 @@ func (z *ZkZone) EdgeSource() (*edge.Source, error) {
 		zones := map[zone.Name]*served{}
 		if !z.catalogued {
 			for _, name := range z.Origins() { // checked by parse
-				zones[name] = &served{name: name, origin: name.String(), label: name.String(), data: src.Zone(name), counted: newAnswerCounters(name.String())}
+				zones[name] = &served{by: z, name: name, origin: name.String(), label: name.String(), data: src.Zone(name), counted: newAnswerCounters(name.String())}
 			}
 		}
 		z.table.Store(newTable(zones))
