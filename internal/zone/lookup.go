@@ -186,7 +186,7 @@ func (a *answering) addAnswer(name Name, n node, variants rrsets) rrsets {
 	if set == "" {
 		return ""
 	}
-	if len(a.res.Answer) > 0 && has(a.res.Answer, name, set.typ()) {
+	if set.typ() == dns.TypeDNAME && has(a.res.Answer, name, dns.TypeDNAME) {
 		return set // a chain may pass a DNAME twice, or end at one that it passed; no set comes twice (RFC 2181 5)
 	}
 	ttl := set.ttl()

@@ -178,8 +178,10 @@ func (x *oracleQuery) answer(name, source string) (target string) {
 	x.out.kind, x.out.aa = Success, true
 	rrs, pop, steered := choose(x.of(source, typ), x.q.pref)
 	x.out.steered = x.out.steered || steered
-	x.put(&x.out.answer, name, source, typ, rrs, pop, rrs[0].Header().Ttl)
-	x.has[name+dns.Type(typ).String()] = true
+	if key := name + dns.Type(typ).String(); !x.has[key] { // RFC 2181 5: no set twice
+		x.put(&x.out.answer, name, source, typ, rrs, pop, rrs[0].Header().Ttl)
+		x.has[key] = true
+	}
 	for _, rr := range rrs {
 		x.additional(name, rr, false)
 	}
