@@ -26,6 +26,14 @@ var (
 	conformanceSeed   = flag.Uint64("conformance-seed", 1, "the seed of the first set; 0 for a random one, as make fuzz has it: what it finds must not stop everybody else")
 )
 
+// firstSeed is the one that was asked for, or a random one.
+func firstSeed() uint64 {
+	if *conformanceSeed == 0 {
+		return rand.Uint64()
+	}
+	return *conformanceSeed
+}
+
 // conformanceZones is how many random zones one round has.
 const conformanceZones = 24
 
@@ -35,10 +43,7 @@ const conformanceZones = 24
 // coredns binary. The answers must be equal but for what is listed in
 // deliberate, and every signature in ours must verify.
 func TestRandomZonesAreAnsweredAsNSDAndKnotDo(t *testing.T) {
-	seed := *conformanceSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
+	seed := firstSeed()
 	for round := range *conformanceRounds {
 		t.Run(fmt.Sprintf("seed=%d", seed+uint64(round)), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed+uint64(round), 0))
